@@ -1,0 +1,74 @@
+"""The facts of this host that a stage's result depends on, cheap enough to ask at every start."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import sha256_bytes
+from pipeline.paths import Project
+
+Spec = Mapping[str, Any]
+
+
+def facts(names: tuple[str, ...], project: Project, bundle: str, spec: Spec) -> dict[str, Any]:
+    """Return the named facts for one bundle, as JSON values."""
+    return {name: _FACTS[name](project, bundle, spec) for name in names}
+
+
+def _kernel(_project: Project, _bundle: str, _spec: Spec) -> str:
+    return os.uname().release
+
+
+def _limits(_project: Project, _bundle: str, _spec: Spec) -> dict[str, int | None]:
+    return {"nofile_hard": resource.getrlimit(resource.RLIMIT_NOFILE)[1], "cpus": os.cpu_count()}
+
+
+def _profile(project: Project, _bundle: str, spec: Spec) -> str:
+    """The content of the seccomp source, which is an input like the spec itself."""
+    name = str(spec["seccomp"])
+    try:
+        return sha256_bytes((project.seccomp_sources / f"{name}.yaml").read_bytes())
+    except OSError as fault:
+        return fault.strerror or "unreadable"
+
+
+def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[int] | None]:
+    """Kind, owner and mode of each bind source; None for one that is not there."""
+    paths = project.bundle(bundle)
+    found: dict[str, list[int] | None] = {}
+    for volume in spec["volumes"]:
+        if volume["type"] == "bind":
+            source = project.root / volume["source"]
+        elif volume["type"] == "volume":
+            source = paths.volume(volume["source"])
+        else:
+            continue
+        found[str(source)] = _status(source)
+    return found
+
+
+def _way(project: Project, bundle: str, _spec: Spec) -> list[list[Any]]:
+    """Owner and mode of every folder on the way to the bundle."""
+    path = project.bundle(bundle).bundle.resolve()
+    return [[str(folder), *(_status(folder) or [])] for folder in [*reversed(path.parents), path]]
+
+
+def _status(path: Path) -> list[int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_mode, status.st_uid, status.st_gid]
+
+
+_FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
+    "kernel": _kernel,
+    "limits": _limits,
+    "profile": _profile,
+    "binds": _binds,
+    "way": _way,
+}

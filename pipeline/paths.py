@@ -1,0 +1,122 @@
+"""Every path below `specs/` and `out/`, and where `out/` itself lies."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.files import remove_tree, sha256_bytes
+
+STATE_HOME = Path("/var/lib/cooperage")
+"""Where what must not lie in a checkout lies: named volumes, and `out/` of a checkout in a closed home."""
+
+
+class BundlePaths:
+    """The paths of one bundle: `out/NAME/…`."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.name = name
+        self.dir = out / name
+        self.image = self.dir / "image"
+        self.bundle = self.dir / "bundle"
+        self.config = self.bundle / "config.json"
+        self.rootfs = self.bundle / "rootfs"
+        self.seccomp = self.dir / "seccomp"
+        self.findings = self.dir / "validate" / "findings.json"
+        self.provenance = self.dir / "spec" / "provenance.json"
+        self.tree_record = self.dir / "unpack" / "tree.json"
+        self.smoke = self.dir / "smoke"
+        self.stages = self.dir / "stages"
+
+    def receipt(self, stage: str) -> Path:
+        """The receipt of a stage; smoke has one for each runtime (`smoke-runc`)."""
+        return self.stages / f"{stage}.json"
+
+    def log(self, stage: str) -> Path:
+        """What a stage's tools said."""
+        return self.dir / "log" / f"{stage}.log"
+
+    def volume(self, name: str) -> Path:
+        """The host folder of a named volume."""
+        return STATE_HOME / "volumes" / self.name / name
+
+
+class Project:
+    """The paths of one checkout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.specs = root / "specs"
+        self.lock_file = self.specs / "lock.json"
+        self.seccomp_sources = self.specs / "seccomp"
+        self.out = root / "out"
+        self.report = self.out / "report"
+        self.state = self.out / ".state"
+        self.cache = self.state / "cache"
+        self.locks = self.state / "locks"
+        self.running = self.state / "running"
+        self.store = self.out / ".store"
+        self.blobs = self.store / "blobs"
+        self.tmp = self.out / ".tmp"
+
+    def bundle(self, name: str) -> BundlePaths:
+        """The paths of the bundle `name`."""
+        return BundlePaths(self.out, name)
+
+    def open(self) -> str | None:
+        """Make `out/` ready for use; return a line to say when it was made somewhere else.
+
+        Raises PipelineError `not-yours` when another user made it.
+        """
+        said = None if self.out.exists() else _make_out(self.out)
+        owner = self.out.stat().st_uid
+        if owner != os.geteuid():
+            raise PipelineError(
+                "not-yours",
+                f"{self.out} belongs to user {owner} and you are user {os.geteuid()}",
+                hint="one checkout's out/ has one owner: run as that user, or use another checkout",
+            )
+        for folder in (self.cache, self.locks, self.running, self.tmp, self.blobs):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return said
+
+
+def closed_ancestor(path: Path, uid: int = -1, gid: int = -1) -> Path | None:
+    """Return the first folder on the way to `path` that host user uid:gid cannot pass, or None.
+
+    A container's root under a user namespace is such a user: it has no capability over the host's
+    folders (user_namespaces(7)), so a runtime cannot reach a bundle below a folder of mode 0700.
+    """
+    for folder in [*reversed(path.parents), path]:
+        status = os.stat(folder)
+        bit = stat.S_IXOTH
+        if status.st_uid == uid:
+            bit = stat.S_IXUSR
+        elif status.st_gid == gid:
+            bit = stat.S_IXGRP
+        if not status.st_mode & bit:
+            return folder
+    return None
+
+
+def _make_out(out: Path) -> str | None:
+    """Make `out`; below a closed folder, make it under STATE_HOME and link to it (root only)."""
+    closed = closed_ancestor(out.parent.resolve()) if os.geteuid() == 0 else None
+    if closed is None:
+        out.mkdir(mode=0o755, exist_ok=True)
+        out.chmod(0o755)
+        return None
+    checkout = str(out.parent.resolve())
+    place = STATE_HOME / "out" / f"{out.parent.name}-{sha256_bytes(checkout.encode())[:12]}"
+    # A user who removed `out` asked for a fresh one.
+    remove_tree(place)
+    for folder in (STATE_HOME, place.parent, place):
+        folder.mkdir(mode=0o755, exist_ok=True)
+        folder.chmod(0o755)
+    (place / ".checkout").write_text(checkout + "\n")
+    if out.is_symlink():
+        out.unlink()
+    out.symlink_to(place)
+    return f"out -> {place} ({closed} is closed to others: a container could not reach a bundle below it)"
