@@ -76,7 +76,7 @@ def _excerpt(place: Place, hint: str | None) -> list[str]:
     lines = [f"{number:>{len(gutter)}} | {place.text}"]
     first, *rest = _help("help: ", hint) if hint else [""]
     lines.append(f"{gutter} | {caret} {first}".rstrip())
-    lines += [f"{gutter} | {' ' * len(indent)}  {line}" for line in rest]
+    lines += [f"{gutter} | {' ' * len(caret)} {line}" for line in rest]
     return lines
 
 

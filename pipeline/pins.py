@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.lock import Lock
-from pipeline.oci.local import identity
+from pipeline.oci.identity import identity
 from pipeline.oci.reference import Reference
 from pipeline.paths import Project
 
@@ -20,6 +20,7 @@ class Pins:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._lock: Lock | None = None
+        self._local: dict[str, str] = {}
 
     def reload(self) -> None:
         """Forget what was read, after `specs/lock.json` was changed."""
@@ -36,8 +37,13 @@ class Pins:
             if self._lock is None:
                 self._lock = Lock.load(self._project.lock_file)
             return self._lock.pin_of(reference, spec["platform"])
+        if spec["image"] not in self._local:
+            self._local[spec["image"]] = self._identity(reference)
+        return self._local[spec["image"]]
+
+    def _identity(self, reference: Reference) -> str:
         try:
-            return identity(reference, spec["platform"], self._project)
+            return identity(reference, self._project)
         except PipelineError:
             return "absent"
 

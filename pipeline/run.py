@@ -152,7 +152,7 @@ def start(
     """Start a program in its own process group; it dies with the thread that started it.
 
     The environment is `_PASSED_ON` of ours plus `env`. Output is captured, or appended to the file
-    `log`, or goes where `stdout` and `stderr` say. `limits` maps RLIMIT_* to bytes or counts.
+    `log`, or goes where `stdout` and `stderr` say. `limits` maps RLIMIT_AS, _CPU, _FSIZE or _NOFILE to bytes, seconds or a count.
     """
     words = tuple(os.fspath(word) for word in argv)
     program = _find(words[0])
@@ -210,8 +210,8 @@ def _wrapper(limits: Mapping[int, int]) -> list[str]:
     if limits:
         import resource
 
-        names = {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}
-        flags = [f"--{names[number][7:].lower()}={value}" for number, value in limits.items()]
+        names = {getattr(resource, f"RLIMIT_{name}"): name.lower() for name in ("AS", "CPU", "FSIZE", "NOFILE")}
+        flags = [f"--{names[number]}={value}" for number, value in limits.items()]
         wrapper = ["prlimit", *flags, "--", *wrapper]
     return wrapper
 

@@ -9,7 +9,7 @@ from pipeline import lock
 from pipeline.errors import PipelineError, PipelineErrors
 from pipeline.oci.reference import Reference
 from pipeline.paths import Project
-from pipeline.registry import Resolved, resolve
+from pipeline.registry import resolve
 
 Specs = Mapping[str, Mapping[str, Any]]
 
@@ -23,7 +23,7 @@ def pin_images(project: Project, specs: Specs) -> Iterator[str]:
     for name, reference, platform, found in _resolved(project, specs, errors):
         with lock.update(project.lock_file) as pins:
             old = pins.pin_of(reference, platform)
-            pins.images[reference.key] = lock.Pin(found.index, found.platforms)
+            pins.images[reference.key] = found
             new = pins.pin_of(reference, platform)
         yield _moved(name, old, new, "pinned")
     if errors:
@@ -43,8 +43,8 @@ def outdated_images(project: Project, specs: Specs) -> Iterator[str]:
 
 def _resolved(
     project: Project, specs: Specs, errors: list[PipelineError]
-) -> Iterator[tuple[str, Reference, str, Resolved]]:
-    asked: dict[str, Resolved] = {}
+) -> Iterator[tuple[str, Reference, str, lock.Pin]]:
+    asked: dict[str, lock.Pin] = {}
     for name, spec in specs.items():
         reference = Reference.parse(spec["image"])
         if not reference.remote or reference.digest:
@@ -61,7 +61,7 @@ def _resolved(
 
 
 def _check_platform(
-    project: Project, name: str, reference: Reference, platform: str, found: Resolved
+    project: Project, name: str, reference: Reference, platform: str, found: lock.Pin
 ) -> None:
     if _pin_now(project, reference, platform, found) is None:
         raise PipelineError(
@@ -71,9 +71,8 @@ def _check_platform(
         )
 
 
-def _pin_now(project: Project, reference: Reference, platform: str, found: Resolved) -> str | None:
-    pin = lock.Pin(found.index, found.platforms)
-    return lock.Lock(project.lock_file, {reference.key: pin}).pin_of(reference, platform)
+def _pin_now(project: Project, reference: Reference, platform: str, found: lock.Pin) -> str | None:
+    return lock.Lock(project.lock_file, {reference.key: found}).pin_of(reference, platform)
 
 
 def _moved(name: str, old: str | None, new: str | None, done: str) -> str:

@@ -1,0 +1,163 @@
+"""The policy: every check by name, in the order in which a reader would ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from pipeline.checks import (
+    hardening,
+    hardening_mounts,
+    host,
+    meaning_linux,
+    meaning_process,
+    program,
+    rootfs,
+    seccomp,
+)
+from pipeline.checks.subject import Findings, Subject
+from pipeline.model.nouns import Finding
+
+
+class Layer(Enum):
+    """What a check looks at. Form, the first layer, is judged while config.json is read (`form`)."""
+
+    MEANING = "meaning"
+    BUNDLE = "bundle"
+    HOST = "host"
+    HARDENING = "hardening"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named question and the function that answers it."""
+
+    name: str
+    layer: Layer
+    run: Callable[[Subject], Findings]
+
+
+def _layer(layer: Layer, checks: dict[str, Callable[[Subject], Findings]]) -> tuple[Check, ...]:
+    return tuple(Check(name, layer, run) for name, run in checks.items())
+
+
+CHECKS: tuple[Check, ...] = (
+    *_layer(
+        Layer.MEANING,
+        {
+            "version": meaning_process.version,
+            "arguments": meaning_process.arguments,
+            "working directory": meaning_process.working_directory,
+            "environment": meaning_process.environment,
+            "capabilities": meaning_process.capabilities,
+            "resource limits": meaning_process.rlimits,
+            "namespaces": meaning_process.namespaces,
+            "id mappings": meaning_process.mappings,
+            "host name": meaning_process.host_name,
+            "sysctls": meaning_process.sysctls,
+            "first process": meaning_process.first_process,
+            "root path": meaning_linux.root_path,
+            "mount targets": meaning_linux.mount_targets,
+            "mount order": meaning_linux.mount_order,
+            "mount options": meaning_linux.mount_options,
+            "mount sources": meaning_linux.mount_sources,
+            "protected paths": meaning_linux.protected_paths,
+            "memory": meaning_linux.memory,
+            "temporary files": meaning_linux.temporary_files,
+            "cpu": meaning_linux.cpu,
+            "devices": meaning_linux.devices,
+            "hook paths": meaning_linux.hook_paths,
+            "annotations": meaning_linux.annotation_names,
+            "seccomp names": seccomp.names,
+        },
+    ),
+    *_layer(
+        Layer.BUNDLE,
+        {
+            "rootfs present": rootfs.present,
+            "rootfs intact": rootfs.intact,
+            "program starts": program.starts,
+            "arguments that are files": rootfs.readable_config,
+            "ids mapped": rootfs.ids,
+            "working directory there": rootfs.working_directory,
+            "home there": rootfs.home,
+            "mount points": rootfs.mount_points,
+            "health check": rootfs.healthcheck,
+            "as the image says": rootfs.image_drift,
+            "seccomp and the program": seccomp.program_needs,
+        },
+    ),
+    *_layer(
+        Layer.HOST,
+        {
+            "platform": host.platform,
+            "bind sources": host.bind_sources,
+            "way to the rootfs": host.way_to_rootfs,
+            "bundle closed": host.bundle_open,
+            "resource limits of the host": host.rlimits,
+            "out-of-memory score": host.oom_score,
+            "capabilities of the host": host.host_capabilities,
+            "sizes": host.sizes,
+            "swap accounting": host.swap_accounting,
+            "subordinate ids": host.subordinate_ids,
+            "sysfs": host.host_network_sysfs,
+            "seccomp and the runtime": seccomp.runtime_needs,
+            "seccomp architectures": seccomp.architectures,
+        },
+    ),
+    *_layer(
+        Layer.HARDENING,
+        {
+            "user": hardening.user,
+            "own namespaces": hardening.namespaces,
+            "host ids": hardening.host_ids,
+            "no new privileges": hardening.no_new_privileges,
+            "capability sets": hardening.capability_sets,
+            "no capabilities": hardening.capabilities,
+            "no inherited capabilities": hardening.inherited_capabilities,
+            "read-only root": hardening.root_filesystem,
+            "no privileged files": hardening.privileged_files,
+            "no hooks": hardening.hook_programs,
+            "clean environment": hardening.environment,
+            "memory limited": hardening.memory,
+            "processes limited": hardening.processes,
+            "cpu limited": hardening.cpu,
+            "files and cores limited": hardening.rlimits,
+            "security module": hardening.security_module,
+            "masked paths": hardening_mounts.masked,
+            "read-only paths": hardening_mounts.readonly,
+            "no sensitive binds": hardening_mounts.binds,
+            "bind flags": hardening_mounts.bind_flags,
+            "tmpfs flags": hardening_mounts.tmpfs_flags,
+            "pseudo file systems": hardening_mounts.pseudo_flags,
+            "own limits visible": hardening_mounts.own_limits_visible,
+            "no propagation": hardening_mounts.propagation,
+            "no devices": hardening_mounts.devices,
+            "devices denied": hardening_mounts.device_rules,
+            "seccomp confines": seccomp.confined,
+            "seccomp escapes": seccomp.escapes,
+            "seccomp clone3": seccomp.clone3,
+            "seccomp arguments": seccomp.wide_arguments,
+        },
+    ),
+)
+
+
+def judge(subject: Subject) -> list[Finding]:
+    """Return what every check has to say, each finding with its place in config.json, worst first."""
+    return ordered(_placed(finding, subject) for check in CHECKS for finding in check.run(subject))
+
+
+def ordered(findings: Iterator[Finding] | list[Finding]) -> list[Finding]:
+    """Return findings worst first, then by place and rule."""
+    return sorted(
+        findings, key=lambda f: (f.waived is not None, f.severity.rank, f.place is None, f.place, f.rule)
+    )
+
+
+def _placed(finding: Finding, subject: Subject) -> Finding:
+    if finding.place is not None:
+        return finding
+    is_json_path = not finding.path.startswith("/")
+    return replace(finding, place=subject.document.place(finding.path if is_json_path else ""))

@@ -1,0 +1,120 @@
+"""Where a dynamic loader would find a library in the rootfs (ld.so(8); musl, ldso/dynlink.c)."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+from collections.abc import Iterator
+
+from pipeline.checks.elf import Elf, NotElf, read_elf
+from pipeline.checks.subject import Subject
+
+_MULTIARCH = {
+    "amd64": "x86_64-linux-gnu",
+    "arm64": "aarch64-linux-gnu",
+    "arm": "arm-linux-gnueabihf",
+    "ppc64le": "powerpc64le-linux-gnu",
+    "riscv64": "riscv64-linux-gnu",
+    "s390x": "s390x-linux-gnu",
+}
+_CONF = "/etc/ld.so.conf"
+_CONF_BYTES = 1 << 16
+
+
+def find_library(
+    subject: Subject, name: str, owner: str, headers: Elf, rpath: tuple[str, ...], program: Elf
+) -> tuple[str, Elf] | None:
+    """Return the path and headers of the library `name` that `owner` needs, or None.
+
+    A file for another machine is passed over, as the loader does.
+    """
+    if "/" in name:
+        return _open(subject, name, program)
+    for folder in _folders(subject, owner, headers, rpath, program):
+        found = _open(subject, posixpath.join(folder, name), program)
+        if found:
+            return found
+    return None
+
+
+def _folders(
+    subject: Subject, owner: str, headers: Elf, rpath: tuple[str, ...], program: Elf
+) -> Iterator[str]:
+    origin = posixpath.dirname(owner)
+    given = subject.environment.get("LD_LIBRARY_PATH", "").replace(";", ":")
+    for folder in (*rpath, *given.split(":"), *headers.runpath):
+        if folder:
+            expanded = folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+            yield posixpath.normpath(posixpath.join(subject.process.cwd, _library_word(expanded, program)))
+    if "musl" in program.interpreter:
+        yield from _musl_folders(subject, program)
+        return
+    yield from _configured(subject)
+    triple = _MULTIARCH.get(program.architecture, "")
+    for top in ("/lib", "/usr/lib"):
+        if triple:
+            yield f"{top}/{triple}"
+        yield f"{top}64"
+        yield top
+
+
+def _library_word(folder: str, program: Elf) -> str:
+    word = "lib64" if program.bits == 64 else "lib"
+    return folder.replace("${LIB}", word).replace("$LIB", word)
+
+
+def _musl_folders(subject: Subject, program: Elf) -> Iterator[str]:
+    name = posixpath.basename(program.interpreter).removesuffix(".so.1")
+    listed = _text(subject, f"/etc/{name}.path")
+    if listed is None:
+        yield from ("/lib", "/usr/local/lib", "/usr/lib")
+    else:
+        yield from (part for part in listed.replace("\n", ":").split(":") if part)
+
+
+def _configured(subject: Subject) -> tuple[str, ...]:
+    found = subject.cache.get("ld.so.conf")
+    if not isinstance(found, tuple):
+        found = tuple(_conf(subject, _CONF, 0))
+        subject.cache["ld.so.conf"] = found
+    return found
+
+
+def _conf(subject: Subject, path: str, depth: int) -> Iterator[str]:
+    for line in (_text(subject, path) or "").splitlines():
+        words = line.split("#", 1)[0].split()
+        if not words:
+            continue
+        if words[0] == "include" and depth < 2:
+            for pattern in words[1:]:
+                yield from _included(subject, posixpath.join(posixpath.dirname(path), pattern), depth)
+        elif words[0].startswith("/"):
+            yield words[0]
+
+
+def _included(subject: Subject, pattern: str, depth: int) -> Iterator[str]:
+    folder, wanted = posixpath.split(pattern)
+    try:
+        names = subject.rootfs.names(folder)
+    except OSError:
+        return
+    for name in sorted(fnmatch.filter(names, wanted)):
+        yield from _conf(subject, posixpath.join(folder, name), depth + 1)
+
+
+def _open(subject: Subject, path: str, program: Elf) -> tuple[str, Elf] | None:
+    try:
+        real = subject.rootfs.realpath(path)
+        with subject.rootfs.open(real) as stream:
+            elf = read_elf(stream)
+    except (OSError, NotElf):
+        return None
+    return (real, elf) if (elf.machine, elf.bits) == (program.machine, program.bits) else None
+
+
+def _text(subject: Subject, path: str) -> str | None:
+    try:
+        with subject.rootfs.open(path) as stream:
+            return stream.read(_CONF_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return None

@@ -1,0 +1,147 @@
+"""What is judged: a config.json, the rootfs beside it, the image it came from and the host it shall run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+from pipeline.checks.rawjson import Document
+from pipeline.model.nouns import Finding, Severity
+from pipeline.model.runtime import Capabilities, Mount, Process, RuntimeConfig, User
+
+Findings = Iterator[Finding]
+CRITICAL, HIGH, MEDIUM, LOW, INFO = Severity
+
+
+class RootfsView(Protocol):
+    """Look-ups by paths of the container that no link leads out of; all raise OSError where nothing is."""
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
+        """Return the status of what is there."""
+
+    def realpath(self, path: str) -> str:
+        """Return the path without links."""
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a regular file for reading; other kinds raise OSError."""
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+
+
+class HostView(Protocol):
+    """Look-ups on the host."""
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
+        """Return the status of what is there, or None."""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none."""
+
+    cpus: int
+    memory_bytes: int
+    hard_limits: Mapping[str, int]
+    capabilities: frozenset[str]
+    has_swap_accounting: bool
+    architecture: str
+    subordinate_ids: tuple[tuple[str, str, int, int], ...] = ()
+    thermal_cpus: int = 0
+    lsm: frozenset[str] = frozenset()
+    runtime: str = ""
+    runtime_version: str = ""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the image's config says, as far as it can get lost on the way."""
+
+    entrypoint: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    platform: str = ""
+    healthcheck: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the bundle's author asked for, where it cannot be seen in config.json."""
+
+    healthcheck: tuple[str, ...] = ()
+    has_probe: bool = False
+    kept_privileged: tuple[str, ...] = ()
+    waive: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One bundle under judgement; without `image` or `intent` it is a bundle from elsewhere."""
+
+    document: Document
+    config: RuntimeConfig
+    folder: str
+    rootfs: RootfsView
+    host_view: HostView
+    host: HostFacts
+    image: ImageFacts | None = None
+    intent: Intent = field(default_factory=Intent)
+    changed: tuple[str, ...] = ()
+    is_changed_config: bool = False
+    is_syscall: Callable[[str], bool] | None = None
+    cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def process(self) -> Process:
+        """The process, or one that says nothing."""
+        return self.config.process or Process(cwd="/", user=User(uid=0, gid=0))
+
+    @property
+    def mounts(self) -> tuple[tuple[str, Mount], ...]:
+        """Every mount with its JSON path."""
+        return tuple((f"mounts[{index}]", mount) for index, mount in enumerate(self.config.mounts or ()))
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces that are the container's own."""
+        linux = self.config.linux
+        return frozenset(ns.type for ns in (linux.namespaces if linux else None) or () if not ns.path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The process's variables; of duplicates the last."""
+        return dict(entry.partition("=")[::2] for entry in self.process.env or ())
+
+    @property
+    def granted(self) -> frozenset[str]:
+        """Every capability in any of the five sets."""
+        sets = self.process.capabilities or Capabilities()
+        return frozenset(
+            name
+            for group in (sets.bounding, sets.effective, sets.inheritable, sets.permitted, sets.ambient)
+            for name in group or ()
+        )
+
+    def to_host(self, container_id: int, kind: str = "uid") -> int | None:
+        """Return the host's id of a container's uid or gid, or None when it is not mapped."""
+        linux = self.config.linux
+        listed = (linux.uid_mappings if kind == "uid" else linux.gid_mappings) if linux else None
+        if not listed:
+            return container_id
+        for entry in listed:
+            if entry.container_id <= container_id < entry.container_id + entry.size:
+                return entry.host_id + container_id - entry.container_id
+        return None
+
+
+def options(mount: Mount) -> frozenset[str]:
+    """Return a mount's options as a set."""
+    return frozenset(mount.options or ())
+
+
+def is_bind(mount: Mount) -> bool:
+    """True for a bind mount (config.md, mounts: type `bind`, or the option)."""
+    return mount.type in ("bind", "rbind") or bool({"bind", "rbind"} & options(mount))

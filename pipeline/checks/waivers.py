@@ -1,0 +1,39 @@
+"""Waivers: a rule that the spec's author has judged not to matter here, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from pipeline.errors import suggest
+from pipeline.model.nouns import Finding, Severity
+
+# These say that nothing was judged, or that nothing can run: no reason makes that right.
+UNWAIVABLE = frozenset({"not-json", "runtime-refused", "rootfs-missing"})
+
+
+def apply_waivers(findings: Iterable[Finding], waive: Mapping[str, str]) -> list[Finding]:
+    """Return the findings, those of waived rules with their reason, and one for each waiver that fits none."""
+    listed = list(findings)
+    there = {finding.rule for finding in listed}
+    judged = [
+        replace(finding, waived=waive[finding.rule])
+        if finding.rule in waive and finding.rule not in UNWAIVABLE
+        else finding
+        for finding in listed
+    ]
+    return [
+        *judged,
+        *(_unused(rule, there) for rule in sorted(waive) if rule not in there or rule in UNWAIVABLE),
+    ]
+
+
+def _unused(rule: str, there: set[str]) -> Finding:
+    if rule in UNWAIVABLE:
+        return Finding(
+            "waiver-unused", Severity.LOW, f"`{rule}` cannot be waived", f"waive.{rule}", "remove it"
+        )
+    close = suggest(rule, there)
+    mend = f"did you mean `{close}`?" if close else "remove it from `waive`"
+    message = f"the waiver of `{rule}` fits no finding"
+    return Finding("waiver-unused", Severity.LOW, message, f"waive.{rule}", mend, "spec, waive")

@@ -1,0 +1,131 @@
+"""Checks of the tools: there, starting, and without published holes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pipeline.doctor.check import Check, State, installs
+from pipeline.errors import PipelineError
+from pipeline.paths import Project
+from pipeline.run import run, which
+from pipeline.tools.packages import package
+from pipeline.tools.runtimes.base import Runtime
+from pipeline.tools.runtimes.registry import ADAPTERS
+
+_TIMEOUT_S = 20.0
+_NUMBER = re.compile(r"\d+(?:\.\d+)+")
+# The oldest that the pipeline was tried with: those of Debian 12.
+_OLDEST = {"skopeo": (1, 9), "umoci": (0, 4, 7)}
+# Only `smoke/crun` needs crun; a default build is done without it.
+_DEFAULT_RUNTIME = "runc"
+_STATIC = ("busybox", "busybox-static")
+
+
+def checks(_project: Project) -> Iterator[Check]:
+    """All of them."""
+    yield _python()
+    for name in _OLDEST:
+        yield _tool(name)
+    yield _libseccomp()
+    yield _busybox()
+    for name, adapter in ADAPTERS.items():
+        yield _runtime(name, adapter.find())
+    yield _present("tini-static", State.WARN)
+    yield _present("newuidmap", State.INFO if os.geteuid() == 0 else State.WARN)
+    yield _present("setpriv", State.FAIL)
+
+
+def _python() -> Check:
+    try:
+        doit = version("doit")
+    except PackageNotFoundError:
+        doit = "absent"
+    fact = f"{sys.version.split()[0]} at {sys.executable}, doit {doit}"
+    return Check("Python", State.OK, fact)
+
+
+def _tool(name: str) -> Check:
+    path = which(name)
+    if path is None:
+        return _absent(name, State.FAIL)
+    said = _said(path, "--version")
+    number = _NUMBER.search(said)
+    if number is None:
+        return _broken(name, path, said)
+    if tuple(map(int, number[0].split("."))) < _OLDEST[name]:
+        fact = f"{number[0]} is older than any that was tried ({'.'.join(map(str, _OLDEST[name]))})"
+        return Check(name, State.WARN, fact, package(name).lacked_by, installs(name))
+    return Check(name, State.OK, f"{number[0]} at {path}")
+
+
+def _libseccomp() -> Check:
+    from pipeline.tools import libseccomp
+
+    try:
+        return Check("libseccomp", State.OK, libseccomp.version())
+    except (PipelineError, OSError) as fault:
+        why = getattr(fault, "message", str(fault))
+        return Check("libseccomp", State.FAIL, why, "seccomp", installs("libseccomp.so.2"))
+
+
+def _busybox() -> Check:
+    path = next(filter(None, map(which, _STATIC)), None)
+    if path is None:
+        return _absent("busybox", State.FAIL)
+    said = _said(path).split("\n", 1)[0]
+    # The interpreter's name stands in the first page of every dynamic program (elf(5), PT_INTERP).
+    with path.open("rb") as program:
+        dynamic = b"/ld-" in program.read(4096)
+    if not said.startswith("BusyBox") or dynamic:
+        fact = f"{path} is dynamically linked: it cannot run in an image of its own" if dynamic else said
+        return Check("busybox", State.FAIL, fact, package("busybox").lacked_by, installs("busybox"))
+    return Check("busybox", State.OK, f"{said.split()[1]} at {path}, static")
+
+
+def _runtime(name: str, runtime: Runtime | None) -> Check:
+    wanted = State.FAIL if name == _DEFAULT_RUNTIME else State.WARN
+    if runtime is None:
+        return _absent(name, wanted)
+    try:
+        found = runtime.version()
+    except PipelineError as error:
+        return _broken(name, runtime.path, error.message)
+    shown = f"{found.build or found.number} at {runtime.path}"
+    holes = runtime.holes(found)
+    if not holes:
+        return Check(name, State.OK, f"{found.number} at {runtime.path}, no hole known to this program")
+    told = "; ".join(f"{hole.cve}: {hole.title}" for hole in holes)
+    best = sorted({".".join(map(str, good)) for hole in holes for good in hole.fixed})
+    mend = {family: f"{line} (fixed in {', '.join(best)})" for family, line in installs(name).items()}
+    return Check(name, State.WARN, f"{shown} has {told}", package(name).lacked_by, mend)
+
+
+def _present(name: str, absent: State) -> Check:
+    path = which(name)
+    return Check(name, State.OK, str(path)) if path else _absent(name, absent)
+
+
+def _absent(name: str, state: State) -> Check:
+    return Check(name, state, "not installed", package(name).lacked_by, installs(name))
+
+
+def _broken(name: str, path: Path, said: str) -> Check:
+    """A tool that is there and does not start: what `failed to create shim task` often comes down to."""
+    line = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+    mend = {family: words.replace(" install ", " reinstall ") for family, words in installs(name).items()}
+    mend["apt"] = mend["apt"].replace("apt-get reinstall", "apt-get install --reinstall")
+    mend["zypper"] = mend["zypper"].replace("zypper reinstall", "zypper install --force")
+    return Check(name, State.FAIL, f"{path} does not start: {line}", package(name).lacked_by, mend)
+
+
+def _said(path: Path, *words: str) -> str:
+    try:
+        result = run([path, *words], timeout_s=_TIMEOUT_S, check=False)
+    except (PipelineError, OSError) as fault:
+        return getattr(fault, "message", str(fault))
+    return result.stdout or result.stderr

@@ -1,0 +1,74 @@
+"""What this host has, for the judge: limits, capabilities, sizes, and the ids of its other users."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import proc
+from pipeline.checks.subject import HostFacts
+from pipeline.model.nouns import Platform
+
+# In the order of their numbers (linux/capability.h).
+_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"]
+_UNLIMITED = 2**64 - 1
+_CGROUP = Path("/sys/fs/cgroup")
+_CPUS = Path("/sys/devices/system/cpu")
+
+
+def host_facts(runtime: str, runtime_version: str) -> HostFacts:
+    """Look at this host; `runtime` and its version are those that the bundle shall run under."""
+    return HostFacts(
+        cpus=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        hard_limits=hard_limits(),
+        capabilities=held_capabilities(),
+        has_swap_accounting=has_swap_accounting(),
+        architecture=Platform.host().architecture,
+        subordinate_ids=(*_subordinate("uid"), *_subordinate("gid")),
+        thermal_cpus=len(list(_CPUS.glob("cpu[0-9]*/thermal_throttle"))),
+        lsm=_security_modules(),
+        runtime=runtime,
+        runtime_version=runtime_version,
+    )
+
+
+def hard_limits() -> dict[str, int]:
+    """Return this process's hard limits by name, as `NOFILE` (getrlimit(2))."""
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"]
+    found = {name.removeprefix("RLIMIT_"): resource.getrlimit(getattr(resource, name))[1] for name in names}
+    return {name: _UNLIMITED if hard == resource.RLIM_INFINITY else hard for name, hard in found.items()}
+
+
+def held_capabilities() -> frozenset[str]:
+    """Return the capabilities that this process could give away (capabilities(7), bounding set)."""
+    mask = int(proc.status("self")["CapBnd"], 16)
+    return frozenset(f"CAP_{name}" for number, name in enumerate(_CAPABILITIES) if mask >> number & 1)
+
+
+def has_swap_accounting() -> bool:
+    """True when a limit on swap can be written (kernel, cgroup-v1/memory.rst and cgroup-v2.rst)."""
+    if (_CGROUP / "memory").is_dir():
+        return (_CGROUP / "memory/memory.memsw.limit_in_bytes").exists()
+    folders = [entry for entry in _CGROUP.iterdir() if entry.is_dir()] if _CGROUP.is_dir() else []
+    return not folders or any((folder / "memory.swap.max").exists() for folder in folders)
+
+
+def _subordinate(kind: str) -> Iterator[tuple[str, str, int, int]]:
+    try:
+        lines = Path(f"/etc/sub{kind}").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        user, _, rest = line.partition(":")
+        start, _, count = rest.partition(":")
+        if start.isdecimal() and count.strip().isdecimal():
+            yield kind, user, int(start), int(count)
+
+
+def _security_modules() -> frozenset[str]:
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    found = {"apparmor"} if enabled.exists() and enabled.read_text().startswith("Y") else set()
+    return frozenset(found | ({"selinux"} if Path("/sys/fs/selinux/enforce").exists() else set()))

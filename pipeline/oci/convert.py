@@ -1,0 +1,119 @@
+"""From image config, baseline, spec and seccomp profile to config.json, with the origin of every field.
+
+Source: image-spec conversion.md for what an image decides; everything else is the baseline's or the spec's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import PipelineErrors
+from pipeline.model.runtime import Root, RuntimeConfig, child_path
+from pipeline.oci import baseline
+from pipeline.oci.convert_linux import linux
+from pipeline.oci.convert_mounts import mounts, uncovered_volumes
+from pipeline.oci.convert_process import process
+from pipeline.oci.inputs import Inputs
+from pipeline.oci.provenance import Provenance
+
+IMAGE_PREFIX = "org.opencontainers.image."
+OWN_PREFIX = "org.cooperage."
+
+
+@dataclass(frozen=True)
+class Converted:
+    """config.json, the origin of each leaf by JSON path, and the image's annotations that were left out."""
+
+    config: RuntimeConfig
+    provenance: dict[str, dict[str, str]]
+    dropped: tuple[str, ...]
+
+
+def convert(inputs: Inputs) -> Converted:
+    """Return the configuration of a bundle. Raises PipelineErrors with every VOLUME left uncovered."""
+    errors = uncovered_volumes(inputs.bundle, inputs.image.volumes)
+    if errors:
+        raise PipelineErrors(errors)
+    sources = Provenance()
+    sources.chosen("ociVersion", inputs.bundle, "oci_version")
+    sources.baseline("root")
+    sources.chosen("root.readonly", inputs.bundle, "read_only")
+    sources.chosen("hostname", inputs.bundle, "hostname")
+    config = RuntimeConfig(
+        oci_version=inputs.bundle.oci_version,
+        root=Root(path="rootfs", readonly=inputs.bundle.read_only),
+        process=process(inputs, sources),
+        hostname=inputs.bundle.hostname or inputs.name,
+        mounts=mounts(inputs, sources),
+        annotations=image_annotations(inputs, sources),
+        linux=linux(inputs, sources),
+    )
+    return Converted(config, sources.leaves(config.to_json()), tuple(sorted(_unsafe(inputs))))
+
+
+def image_annotations(inputs: Inputs, sources: Provenance) -> dict[str, str]:
+    """Return the annotations: implied by the image, its labels, the spec's labels, the spec's annotations.
+
+    A later one replaces an earlier one of the same name (conversion.md, Annotations). An image's label that
+    would change how a runtime isolates is left out.
+    """
+    unsafe = set(_unsafe(inputs))
+    found: dict[str, str] = {}
+    for key, value, source, origin in _annotations(inputs):
+        if source == "image" and key in unsafe:
+            continue
+        found[key] = value
+        sources.note(child_path("annotations", key), source, origin)
+    return found
+
+
+def _annotations(inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
+    image, bundle = inputs.image, inputs.bundle
+    implied = {
+        "os": image.platform.os,
+        "architecture": image.platform.architecture,
+        "variant": image.platform.variant,
+        "author": image.author,
+        "created": image.created,
+        "exposedPorts": ",".join(sorted(image.exposed_ports)),
+    }
+    for key, value in implied.items():
+        if value:
+            yield IMAGE_PREFIX + key, value, "image", key
+    yield f"{OWN_PREFIX}image.reference", bundle.image, "spec", "image"
+    yield f"{OWN_PREFIX}image.digest", inputs.digest, "image", "digest"
+    yield f"{OWN_PREFIX}baseline", baseline.DATE, baseline.SOURCE, "date"
+    yield f"{OWN_PREFIX}stopGraceSeconds", _grace(bundle.stop_grace_period), "spec", "stop_grace_period"
+    signal, source = stop_signal(inputs)
+    yield (
+        f"{IMAGE_PREFIX}stopSignal",
+        signal,
+        source,
+        "stop_signal" if source == "spec" else "config.StopSignal",
+    )
+    for key, value in image.labels.items():
+        yield key, value, "image", "config.Labels"
+    if source == "spec":
+        yield f"{IMAGE_PREFIX}stopSignal", signal, source, "stop_signal"
+    for key, value in bundle.labels.items():
+        yield key, value, "spec", f"labels.{key}"
+    for key, value in bundle.annotations.items():
+        yield key, value, "spec", f"annotations.{key}"
+
+
+def stop_signal(inputs: Inputs) -> tuple[str, str]:
+    """Return the signal that asks the program to end, and where it comes from."""
+    if inputs.bundle.stop_signal:
+        return inputs.bundle.stop_signal, "spec"
+    if inputs.image.stop_signal:
+        return inputs.image.stop_signal, "image"
+    return baseline.STOP_SIGNAL, baseline.SOURCE
+
+
+def _grace(seconds: float) -> str:
+    return f"{seconds:g}"
+
+
+def _unsafe(inputs: Inputs) -> Iterator[str]:
+    return (key for key in inputs.image.labels if key.startswith(baseline.UNSAFE_ANNOTATIONS))

@@ -1,0 +1,81 @@
+"""Where each field of config.json comes from: the image, the baseline of a date, or a key of the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.model.bundle import KEYS, Bundle
+from pipeline.model.runtime import child_path
+from pipeline.oci import baseline
+
+
+@dataclass(frozen=True)
+class Origin:
+    """`source` is `image`, `spec` or `baseline:DATE`; `key` names the field there."""
+
+    source: str
+    key: str
+
+
+@dataclass
+class Provenance:
+    """Origins by JSON path; a path without its own has the one of its nearest ancestor."""
+
+    origins: dict[str, Origin] = field(default_factory=dict)
+
+    def note(self, path: str, source: str, key: str) -> None:
+        """Record that the field at `path` and all below it come from `key` of `source`."""
+        self.origins[path] = Origin(source, key)
+
+    def spec(self, path: str, key: str) -> None:
+        """Record that a spec key decided the field."""
+        self.note(path, "spec", key)
+
+    def image(self, path: str, key: str) -> None:
+        """Record that a field of the image config decided the field."""
+        self.note(path, "image", key)
+
+    def baseline(self, path: str, key: str = "") -> None:
+        """Record that the baseline decided the field."""
+        self.note(path, baseline.SOURCE, key or path)
+
+    def chosen(self, path: str, bundle: Bundle, key: str) -> None:
+        """Record the spec key, or the baseline where the key has its default."""
+        if key in KEYS and getattr(bundle, key) != _default(key):
+            self.spec(path, key)
+        else:
+            self.baseline(path, key)
+
+    def leaves(self, value: object) -> dict[str, dict[str, str]]:
+        """Return for each leaf of the JSON value its origin, as provenance.json holds it."""
+        return {
+            path: {"from": o.source, "key": o.key} for path, o in self._resolve(value, "", Origin("", ""))
+        }
+
+    def _resolve(self, value: object, path: str, origin: Origin) -> Iterator[tuple[str, Origin]]:
+        origin = self.origins.get(path, origin)
+        children = _children(value, path)
+        if not children:
+            yield path, origin
+        for inner, child in children:
+            yield from self._resolve(child, inner, origin)
+
+
+def _children(value: object, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(child_path(path, key), child) for key, child in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(child_path(path, index), child) for index, child in enumerate(value)]
+    return []
+
+
+def _default(key: str) -> object:
+    if not _DEFAULTS:
+        plain = Bundle(image="", platform="")
+        _DEFAULTS.update({name: getattr(plain, name) for name in KEYS})
+    return _DEFAULTS[key]
+
+
+_DEFAULTS: dict[str, object] = {}

@@ -1,0 +1,181 @@
+"""Is the program in a container ready? Ask it as its health check says, from inside its own network."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from pipeline import netns
+from pipeline.model.bundle import Healthcheck, Port
+from pipeline.run import Result, ToolFailed
+
+# Docker's defaults for HEALTHCHECK.
+_INTERVAL_S = 30.0
+_TIMEOUT_S = 30.0
+_RETRIES = 3
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 1.0
+_SETTLE_S = 0.5
+_PORT_PATIENCE_S = 30.0
+_HTTP_OK = range(200, 400)
+
+
+@dataclass(frozen=True)
+class Check:
+    """How to ask, and how long to go on. Without `test`, `http_path` and `port`: does it run at all?"""
+
+    test: tuple[str, ...] = ()
+    http_path: str | None = None
+    port: int | None = None
+    timeout_s: float = _TIMEOUT_S
+    patience_s: float = _SETTLE_S
+
+    def __str__(self) -> str:
+        if self.test:
+            return "exec " + " ".join(self.test)
+        if self.http_path is not None:
+            return f"GET http://127.0.0.1:{self.port}{self.http_path}"
+        return f"connect to tcp port {self.port}" if self.port else f"still running after {_SETTLE_S:g} s"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one question brought."""
+
+    ok: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The end of waiting: the last answer of `tries`; `ended` when the program ended before a good one."""
+
+    check: Check
+    ok: bool
+    answer: str
+    tries: int
+    ended: bool = False
+
+
+class Subject(Protocol):
+    """What is asked: a running container."""
+
+    pid: int
+
+    def exec(self, args: list[str], timeout_s: float) -> Result:
+        """Run a command in it."""
+
+    def wait(self, timeout_s: float) -> object | None:
+        """Return something when its program has ended within that time."""
+
+
+def choose(
+    spec: Healthcheck | None, image: Mapping[str, Any] | None, ports: Iterable[Port], exposed: Iterable[str]
+) -> Check:
+    """Return the check to make: the spec's over the image's; without one, the first TCP port, or just life.
+
+    `image` is the image's HEALTHCHECK as {test, interval_s, timeout_s, start_period_s, retries}; `exposed`
+    has entries like ``8080/tcp``.
+    """
+    image = image or {}
+    timing = _timing(spec, image)
+    if spec is not None and spec.http is not None:
+        return replace(timing, http_path=spec.http.path, port=spec.http.port)
+    if spec is not None and spec.tcp is not None:
+        return replace(timing, port=spec.tcp)
+    test = _command(tuple((spec.test if spec else None) or image.get("test") or ()))
+    if test and not (spec is not None and spec.disable):
+        return replace(timing, test=test)
+    port = _first_port(ports, exposed)
+    return Check(port=port, timeout_s=_TIMEOUT_S, patience_s=_PORT_PATIENCE_S) if port else Check()
+
+
+def _timing(spec: Healthcheck | None, image: Mapping[str, Any]) -> Check:
+    def given(key: str, default: float) -> float:
+        own = getattr(spec, key, None)
+        value = image.get(key) if own is None else own
+        return default if value is None else float(value)
+
+    # A health check fails for good when `retries` in a row fail after the start period.
+    patience_s = given("start_period_s", 0.0) + given("interval_s", _INTERVAL_S) * given("retries", _RETRIES)
+    return Check(timeout_s=given("timeout_s", _TIMEOUT_S), patience_s=patience_s)
+
+
+def _command(test: tuple[str, ...]) -> tuple[str, ...]:
+    """What to run for a HEALTHCHECK; nothing for NONE."""
+    match test:
+        case ("CMD", *args):
+            return tuple(args)
+        case ("CMD-SHELL", line):
+            return ("/bin/sh", "-c", line)
+        case _:
+            return ()
+
+
+def _first_port(ports: Iterable[Port], exposed: Iterable[str]) -> int | None:
+    for port in ports:
+        if port.protocol == "tcp":
+            return port.container_port
+    # EXPOSE without a protocol means TCP; of a range, the first port will do.
+    numbers = [entry.partition("/") for entry in exposed]
+    found = [int(number.partition("-")[0]) for number, _, protocol in numbers if protocol in ("", "tcp")]
+    return found[0] if found else None
+
+
+def wait_until_ready(check: Check, subject: Subject) -> Ready:
+    """Ask until the answer is good, the program ends, or patience does.
+
+    Asks more often than the check's interval says: sooner known is as true, and a failure counts only
+    when the time for all retries is over.
+    """
+    if not check.test and check.port is None:
+        ended = subject.wait(check.patience_s) is not None
+        return Ready(check, not ended, "it ended" if ended else "it runs", 1, ended)
+    end = time.monotonic() + check.patience_s
+    pause_s, tries = _FIRST_PAUSE_S, 0
+    while True:
+        answer = ask(check, subject, max(0.1, min(check.timeout_s, end - time.monotonic())))
+        tries += 1
+        late = time.monotonic() >= end
+        ended = subject.wait(0 if answer.ok or late else pause_s) is not None
+        if answer.ok or late or ended:
+            return Ready(check, answer.ok and not ended, answer.words, tries, ended)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+def ask(check: Check, subject: Subject, timeout_s: float) -> Answer:
+    """Ask once; a question that cannot be asked has a bad answer."""
+    try:
+        if check.test:
+            return _run(check.test, subject, timeout_s)
+        with netns.connect(subject.pid, check.port or 0, timeout_s) as connection:
+            if check.http_path is None:
+                return Answer(True, "connected")
+            return _get(connection, check.http_path, check.port or 0)
+    except TimeoutError:
+        return Answer(False, f"no answer within {timeout_s:.3g} s")
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(False, getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def _get(connection: Any, path: str, port: int) -> Answer:
+    client = http.client.HTTPConnection("127.0.0.1", port)
+    client.sock = connection
+    client.request("GET", path, headers={"User-Agent": "cooperage", "Connection": "close"})
+    response = client.getresponse()
+    return Answer(response.status in _HTTP_OK, f"{response.status} {response.reason}".strip())
+
+
+def _run(test: tuple[str, ...], subject: Subject, timeout_s: float) -> Answer:
+    try:
+        result = subject.exec(list(test), timeout_s)
+    except ToolFailed:
+        return Answer(False, f"no end within {timeout_s:.3g} s")
+    said = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    words = f"exit {result.returncode}" if result.returncode >= 0 else result.ended
+    if result.returncode != 0 and said:
+        words += f": {said[-1][:200]}"
+    return Answer(result.returncode == 0, words)

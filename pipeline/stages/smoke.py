@@ -1,0 +1,147 @@
+"""`smoke`: run the bundle for a moment under one runtime, and prove what config.json promises."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import proc
+from pipeline.engine import Output, StageFailed
+from pipeline.errors import PipelineError
+from pipeline.files import canonical_json, changed_entries, read_json, sha256_bytes, sha256_file, write_atomic
+from pipeline.model.linuxnames import SIGNALS, SIGRTMAX, SIGRTMIN
+from pipeline.probe import choose
+from pipeline.tools.runtimes import registry
+from pipeline.tools.runtimes.base import Runtime
+from pipeline.tools.runtimes.container import Container
+from pipeline.trial import Plan, Report, log_note, observe
+
+if TYPE_CHECKING:
+    from pipeline.engine import Work
+
+_NAMED = 5
+_CAP_SYS_RESOURCE = 24  # capability.h
+
+
+def build(work: Work) -> Output:
+    """Prove the bundle under `work.runtime`; write RUNTIME.json and RUNTIME.log.
+
+    Raises StageFailed with what was not as it should be; PipelineError `bundle-changed`, `missing-bind`,
+    `ulimit-above-host` or `missing-tool` before anything is started.
+    """
+    _must_be_intact(work)
+    config = read_json(work.paths.config)
+    _must_be_startable(config)
+    runtime = registry.get(work.runtime)
+    plan, log = _plan(work), work.work / f"{work.runtime}.log"
+    container = Container(
+        runtime, work.paths.bundle, name=work.name, project=work.project, scratch=work.work, log=log
+    )
+    report = observe(container, plan)
+    note = log_note(report, log)
+    if note:
+        work.say(note)
+    write_atomic(work.work / f"{work.runtime}.json", canonical_json(_result(report, plan, runtime)))
+    if report.failure is not None:
+        failure = report.failure
+        raise StageFailed(failure.code, failure.message, hint=failure.hint) from None
+    proven = {**report.proven(plan), "runtime": runtime.name}
+    digest = sha256_bytes(json.dumps(proven, sort_keys=True).encode())
+    return Output({"result": "proven", "facts": len(report.facts)}, digest)
+
+
+def _result(report: Report, plan: Plan, runtime: Runtime) -> dict[str, Any]:
+    """What RUNTIME.json says."""
+    seen, version = report.proven(plan), runtime.version()
+    if report.ready is not None:
+        seen["ready"] |= {"answer": report.ready.answer, "tries": report.ready.tries}
+    return {
+        "version": 1,
+        **seen,
+        "runtime": {
+            "name": runtime.name,
+            "version": version.number,
+            "build": version.build,
+            "path": str(runtime.path),
+        },
+        "holes": [hole.cve for hole in runtime.holes(version)],
+        "log_dropped_bytes": report.dropped_bytes,
+        "timings_ms": report.timings_ms,
+    }
+
+
+def _plan(work: Work) -> Plan:
+    image = work.facts("spec")["image"]
+    stop = work.facts("spec")["stop_signal"]
+    return Plan(
+        bundle=work.name,
+        check=choose(work.spec.healthcheck, image["healthcheck"], work.spec.ports, image["exposed_ports"]),
+        stop_signal=stop,
+        stop_number=signal_number(stop),
+        grace_s=work.spec.stop_grace_period,
+    )
+
+
+def signal_number(name: str) -> int:
+    """Return the number of `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`. Raises PipelineError `bad-signal`."""
+    word = name.upper().removeprefix("SIG")
+    if word.isdigit() and 0 < int(word) <= SIGRTMAX:
+        return int(word)
+    if f"SIG{word}" in SIGNALS:
+        return SIGNALS[f"SIG{word}"]
+    for start, number in (("RTMIN", SIGRTMIN), ("RTMAX", SIGRTMAX)):
+        offset = word.removeprefix(start) or "0"
+        if word.startswith(start) and offset.lstrip("+-").isdigit():
+            found = number + int(offset)
+            if SIGRTMIN <= found <= SIGRTMAX:
+                return found
+    raise PipelineError("bad-signal", f"`{name}` is no signal", hint="a name like SIGTERM, see signal(7)")
+
+
+def _must_be_intact(work: Work) -> None:
+    """The bundle must be what `unpack` and `spec` made, or the proof would be of something else."""
+    changed = changed_entries(work.paths.rootfs, work.paths.tree_record)
+    if changed:
+        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+        raise _changed(work, f"rootfs/{', rootfs/'.join(changed[:_NAMED])}{more}", "unpack")
+    written = read_json(work.paths.receipt("spec"))["outputs"]["bundle/config.json"]
+    if written != f"sha256:{sha256_file(work.paths.config)}":
+        raise _changed(work, "config.json", "spec")
+
+
+def _changed(work: Work, what: str, stage: str) -> StageFailed:
+    return StageFailed(
+        "bundle-changed",
+        f"{work.name}: the bundle is not as it was built: {what}",
+        hint=f"doit forget {stage}:{work.name} && doit   # makes it anew",
+    )
+
+
+def _must_be_startable(config: dict[str, Any]) -> None:
+    """Say in our words what runtimes say in theirs, and only halfway through."""
+    for mount in config.get("mounts", []):
+        bound = mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options", []))
+        if bound and not Path(mount["source"]).exists():
+            raise PipelineError(
+                "missing-bind",
+                f"{mount['source']}, to be mounted at {mount['destination']}, does not exist on this host",
+                hint="make it, or change the source under `volumes`",
+            )
+    for limit in config["process"].get("rlimits", []):
+        _must_be_settable(limit)
+
+
+def _must_be_settable(limit: dict[str, Any]) -> None:
+    number = getattr(resource, limit["type"], None)
+    if number is None or int(proc.status("self")["CapEff"], 16) >> _CAP_SYS_RESOURCE & 1:
+        return
+    most = resource.getrlimit(number)[1]
+    if most != resource.RLIM_INFINITY and limit["hard"] > most:
+        name = limit["type"].removeprefix("RLIMIT_").lower()
+        raise PipelineError(
+            "ulimit-above-host",
+            f"ulimits.{name} wants {limit['hard']}; this host lets nobody go above {most}",
+            hint=f"set `ulimits: {{{name}: {most}}}`, or run with CAP_SYS_RESOURCE",
+        )

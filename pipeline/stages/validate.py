@@ -1,0 +1,125 @@
+"""`validate`: judge bundle, image and host together without running anything, then the runtime's dry run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.checks.form import read_form
+from pipeline.checks.index import judge, ordered
+from pipeline.checks.subject import HostFacts, ImageFacts, Intent, Subject
+from pipeline.checks.text import counts, finding_value, render_findings, summary
+from pipeline.checks.waivers import apply_waivers
+from pipeline.engine import Output, StageFailed
+from pipeline.files import canonical_json, changed_entries, read_json, sha256_file, write_atomic
+from pipeline.model.nouns import Finding, Severity
+from pipeline.observe.host import host_facts
+from pipeline.observe.rootfs import HostLook, RootfsLook
+from pipeline.tools import libseccomp
+from pipeline.tools.runtimes import registry
+from pipeline.tools.runtimes.base import Runtime
+from pipeline.tools.runtimes.container import Container, RuntimeRefused
+
+if TYPE_CHECKING:
+    from pipeline.engine import Work
+
+_RUNTIME = "runc"
+FAIL_ON = Severity.HIGH
+"""What is as bad as this, and not waived, fails the stage."""
+
+
+def build(work: Work) -> Output:
+    """Write findings.json. Raises StageFailed with every finding when one at `FAIL_ON` or above stands."""
+    runtime = registry.get(_RUNTIME)
+    version = runtime.version().number
+    findings = apply_waivers(examine(work, host_facts(runtime.name, version)), work.spec.waive)
+    tried: dict[str, Any] = {"name": runtime.name, "version": version, "dry_run": "not tried"}
+    if not standing(findings):
+        refusal = _dry_run(work, runtime)
+        findings += refusal
+        tried["dry_run"] = "refused" if refusal else "created and deleted"
+    findings = ordered(findings)
+    _record(work, findings, tried)
+    if standing(findings):
+        raise StageFailed("findings", f"{work.name}: {summary(findings)}\n\n{render_findings(findings)}")
+    work.say(summary(findings))
+    return Output({"counts": counts(findings), "runtime": tried})
+
+
+def examine(work: Work, host: HostFacts) -> list[Finding]:
+    """Return what the judge finds in form, meaning, bundle, host and hardening; nothing is run."""
+    name = str(work.paths.config.relative_to(work.project.root))
+    form = read_form(name, work.paths.config.read_text(errors="surrogateescape"))
+    if form.document is None or form.config is None:
+        return form.findings
+    subject = Subject(
+        document=form.document,
+        config=form.config,
+        folder=str(work.paths.bundle.resolve()),
+        rootfs=RootfsLook(work.paths.rootfs),
+        host_view=HostLook(),
+        host=host,
+        image=_image(work),
+        intent=_intent(work),
+        changed=tuple(changed_entries(work.paths.rootfs, work.paths.tree_record)),
+        is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
+        is_syscall=libseccomp.is_known,
+    )
+    return [*form.findings, *judge(subject)]
+
+
+def standing(findings: list[Finding]) -> list[Finding]:
+    """Return the findings that fail the stage."""
+    return [f for f in findings if f.waived is None and f.severity.at_least(FAIL_ON)]
+
+
+def _image(work: Work) -> ImageFacts:
+    image = work.facts("spec")["image"]
+    return ImageFacts(
+        entrypoint=tuple(image["entrypoint"]),
+        environment=tuple(image["environment"]),
+        volumes=tuple(image["volumes"]),
+        platform=image["platform"],
+    )
+
+
+def _intent(work: Work) -> Intent:
+    own, image = work.spec.healthcheck, work.facts("spec")["image"]["healthcheck"]
+    test: tuple[str, ...] = tuple(image["test"]) if image else ()
+    if own is not None:
+        probed = own.http is not None or own.tcp is not None
+        test = () if own.disable or probed else own.test or test
+    return Intent(healthcheck=test, kept_privileged=tuple(work.spec.keep_privileged_files))
+
+
+def _is_changed(config: Path, receipt: Path) -> bool:
+    written = read_json(receipt)["outputs"]["bundle/config.json"]
+    return bool(written != f"sha256:{sha256_file(config)}")
+
+
+def _dry_run(work: Work, runtime: Runtime) -> list[Finding]:
+    """Have the runtime create the container and delete it, without starting the program."""
+    try:
+        with Container(
+            runtime, work.paths.bundle, name=work.name, project=work.project, scratch=work.work
+        ) as container:
+            pass
+    except RuntimeRefused as refusal:
+        mend = refusal.hint or f"the whole of what it said is in {work.log.relative_to(work.project.root)}"
+        work.log.write_text(refusal.said + "\n")
+        return [Finding("runtime-refused", Severity.HIGH, refusal.message, mend=mend, source=runtime.name)]
+    if container.left:
+        message = f"after its deletion this was left: {', '.join(container.left)}"
+        return [Finding("runtime-left-something", Severity.MEDIUM, message, source=runtime.name)]
+    return []
+
+
+def _record(work: Work, findings: list[Finding], tried: dict[str, Any]) -> None:
+    value = {
+        "version": 1,
+        "bundle": work.name,
+        "findings": [finding_value(finding) for finding in findings],
+        "counts": counts(findings),
+        "runtime": tried,
+    }
+    write_atomic(work.work / "findings.json", canonical_json(value))

@@ -1,0 +1,291 @@
+"""One container from `create` to `delete`: it exists inside a `with` block and nothing of it afterwards."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import json
+import os
+import select
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline import proc
+from pipeline.errors import PipelineError
+from pipeline.paths import Project
+from pipeline.run import Argument, Result, ToolFailed, run, start
+from pipeline.tools.runtimes.base import Runtime
+from pipeline.tools.runtimes.crash import explain, plain
+from pipeline.tools.runtimes.output import Output
+from pipeline.tools.runtimes.record import HeldRecord, Record
+from pipeline.tools.runtimes.removal import leftovers, namespace_leftovers, remove
+from pipeline.tools.runtimes.shield import shielded
+
+_VERB_TIMEOUT_S = 60.0
+_DEATH_TIMEOUT_S = 10.0
+_OUTPUT_TIMEOUT_S = 2.0
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+_live: dict[str, Container] = {}
+
+
+class RuntimeRefused(PipelineError):
+    """The runtime would not create or start a container; `said` is all that it had to say."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__("runtime-refused", message, hint=explain(said))
+        self.said = said
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a container's first process ended: a code, or a signal; neither when that could not be seen."""
+
+    code: int | None = None
+    signal: str | None = None
+
+    def __str__(self) -> str:
+        if self.signal:
+            return f"was ended by {self.signal}"
+        return "ended" if self.code is None else f"exited {self.code}"
+
+
+class Container:
+    """A container of our own: `cooperage-NAME-XXXXXXXX`, created on entry, removed on exit.
+
+    `scratch` is a folder for small files of the runtime; `log` gets what the container prints. After the
+    block, `left` names what could not be removed. Entry raises RuntimeRefused.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        bundle: Path,
+        *,
+        name: str,
+        project: Project,
+        scratch: Path,
+        log: Path | None = None,
+    ) -> None:
+        self.id = f"cooperage-{name}-{os.urandom(4).hex()}"
+        self.runtime = runtime
+        self.bundle = bundle.resolve()
+        self.pid = 0
+        self.cgroups: dict[str, Path] = {}
+        self.exit: Exit | None = None
+        self.left: list[str] = []
+        self.timings_ms: dict[str, float] = {}
+        self._project = project
+        self._scratch = scratch
+        self._log = log
+        self._pidfd = -1
+        self._namespaces: set[int] = set()
+        self._held: HeldRecord | None = None
+        self._owner = threading.get_ident()
+        self._closing = threading.RLock()
+        self.output: Output | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._create()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Let the container's program begin. Raises RuntimeRefused."""
+        self._must("start", self.runtime.start(self.id, self._runtime_log))
+
+    def signal(self, number: int) -> None:
+        """Have the runtime send a signal to the first process; one that has ended is fine."""
+        self._verb("kill", self.runtime.kill(self.id, number))
+
+    def kill(self) -> None:
+        """Kill the first process, and with its pid namespace all others."""
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def wait(self, timeout_s: float) -> Exit | None:
+        """Wait for the first process to end and return how; None when it still runs after `timeout_s`."""
+        if self.exit is None and self._pidfd >= 0 and _readable(self._pidfd, timeout_s):
+            self.exit = _reap(self.pid)
+        return self.exit
+
+    def exec(self, args: list[str], timeout_s: float) -> Result:
+        """Run one more process in the container, under the same rules as its program.
+
+        Raises ToolFailed when it does not end within `timeout_s`; it is killed then.
+        """
+        process = {**self._process(), "args": args, "terminal": False}
+        mark = os.urandom(4).hex()
+        process_file, pid_file = (self._scratch / f"{self.id}-{mark}.{kind}" for kind in ("json", "exec"))
+        process_file.write_text(json.dumps(process))
+        words = self.runtime.exec(self.id, process_file, pid_file, self._runtime_log)
+        try:
+            return run(words, timeout_s=timeout_s, check=False)
+        except ToolFailed:
+            self._kill_stray(pid_file)
+            raise
+        finally:
+            process_file.unlink()
+            pid_file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the container and all that is of it; interrupts wait meanwhile. A second call is fine."""
+        with shielded(), self._closing:
+            _live.pop(self.id, None)
+            if self._held is None:
+                return
+            if self.pid or threading.get_ident() == self._owner:
+                self._remove()
+                self._held.release(remove=not self.left)
+            else:
+                # Its own thread is in `create`, and more may come of it: that is for a sweep.
+                self._held.release(remove=False)
+            self._held = None
+
+    def output_ended(self) -> bool:
+        """Wait a little for the last words of a program that has ended; False if more may come."""
+        return self.output is None or self.output.finish(_OUTPUT_TIMEOUT_S)
+
+    def _create(self) -> None:
+        _become_subreaper()
+        _live[self.id] = self
+        # The record comes first: from here on, whoever dies, a sweep finds what there is.
+        self._held = HeldRecord.create(self._project.running, self._record())
+        self.output = Output(self._log)
+        pid_file = self._scratch / f"{self.id}.pid"
+        words = self.runtime.create(self.id, self.bundle, pid_file, self._runtime_log)
+        self._must("create", words, output_fd=self.output.write_fd)
+        self.output.close_writer()
+        self.pid = int(pid_file.read_text())
+        self._pidfd = os.pidfd_open(self.pid)
+        self._namespaces = set(proc.namespaces(self.pid).values()) - set(proc.namespaces().values())
+        self.cgroups = proc.cgroup_directories(self.pid)
+
+    def _record(self) -> Record:
+        return Record(
+            container=self.id,
+            runtime=self.runtime.name,
+            program=str(self.runtime.path),
+            root=str(self.runtime.root),
+            bundle=str(self.bundle),
+            project=str(self._project.root.resolve()),
+        )
+
+    def _remove(self) -> None:
+        self.kill()
+        self.wait(_DEATH_TIMEOUT_S)
+        if self.pid:
+            self._verb("delete", self.runtime.delete(self.id, force=False))
+        own = [folder for folder in self.cgroups.values() if self.id in str(folder)]
+        state = self.runtime.state_folder(self.id)
+        if not self.pid or leftovers(self.id, state, own):
+            self.left = remove(self._record())
+        self.left += namespace_leftovers(self._namespaces)
+        if self.output is not None and not self.output.finish(_OUTPUT_TIMEOUT_S):
+            self.left.append("a process that holds the container's output open")
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    @property
+    def _runtime_log(self) -> Path:
+        return self._scratch / f"{self.id}.runtime.log"
+
+    def _process(self) -> dict[str, Any]:
+        process: dict[str, Any] = json.loads((self.bundle / "config.json").read_bytes())["process"]
+        return process
+
+    def _verb(self, verb: str, words: list[Argument], output_fd: int | None = None) -> Result:
+        try:
+            with start(words, stdout=output_fd, stderr=output_fd) as process:
+                if output_fd is not None:
+                    # Without a pipe to read, Popen.wait polls in steps of up to 50 ms.
+                    _await(process.pid, _VERB_TIMEOUT_S)
+                result = process.wait(_VERB_TIMEOUT_S)
+        except ToolFailed as error:
+            result = error.result
+        self.timings_ms[verb] = round(result.seconds * 1000, 1)
+        return result
+
+    def _must(self, verb: str, words: list[Argument], output_fd: int | None = None) -> None:
+        result = self._verb(verb, words, output_fd)
+        if result.returncode != 0:
+            said = _errors(self._runtime_log) or result.stderr.strip() or result.ended
+            raise RuntimeRefused(f"{self.runtime.name} could not {verb} the container: {said}", said)
+
+    def _kill_stray(self, pid_file: Path) -> None:
+        with suppress(OSError, ValueError):
+            fd = os.pidfd_open(int(pid_file.read_text()))
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            os.close(fd)
+
+
+def close_all() -> None:
+    """Remove every container that this process still has, whichever thread runs it.
+
+    The last net below an interrupted `with`; who leaves by os._exit must call it first.
+    """
+    for container in list(_live.values()):
+        container.close()
+
+
+atexit.register(close_all)
+
+
+def _become_subreaper() -> None:
+    # A runtime's `create` ends and leaves the container's first process without a parent. As subreaper we
+    # become it, and can learn the exit status; it also keeps the process id from being used again.
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _await(pid: int, timeout_s: float) -> None:
+    fd = os.pidfd_open(pid)
+    try:
+        _readable(fd, timeout_s)
+    finally:
+        os.close(fd)
+
+
+def _readable(fd: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def _reap(pid: int) -> Exit:
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return Exit()
+    if os.WIFSIGNALED(status):
+        return Exit(signal=_signal_name(os.WTERMSIG(status)))
+    return Exit(code=os.WEXITSTATUS(status))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _errors(log: Path) -> str:
+    """What a runtime wrote of errors to its own log, one JSON object a line."""
+    said = []
+    with suppress(FileNotFoundError):
+        for line in log.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                if json.loads(line).get("level") in ("error", "fatal"):
+                    said.append(plain(line))
+    return "\n  ".join(dict.fromkeys(filter(None, said)))

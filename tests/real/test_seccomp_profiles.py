@@ -1,0 +1,228 @@
+"""The shipped profiles in force: what they refuse, seen by processes, and that the server works under one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.model.nouns import Platform
+from pipeline.oci.seccomp import architectures, oci_profile
+from pipeline.oci.seccomp_source import read_profile
+from pipeline.run import Result, run
+from pipeline.stages.seccomp import syscall_table
+from pipeline.tools.libseccomp import Architecture, number
+from tests.conftest import PROJECT, Workspace
+from tests.standin import build, bundle
+from tests.standin.bundle import Container
+
+pytestmark = [pytest.mark.real, pytest.mark.root]
+
+PROFILES = ("default", "node-server")
+RUNTIMES = ("runc", "crun")
+(ARCH,) = architectures(Platform.host())
+HTTP = "http://127.0.0.1:11470"
+
+# Flags and families by number: these tests must not believe the tables that the profiles are made with.
+NEWUSER, SIGCHLD, HIGH = 0x10000000, 17, 1 << 32
+AF_UNIX, AF_INET, AF_NETLINK, AF_ALG, AF_VSOCK, AF_PACKET = 1, 2, 16, 38, 40, 17
+RAW_NETLINK, NETLINK_AUDIT = 3, 9
+
+REFUSED: dict[str, tuple[int, ...]] = {
+    "add_key": (),
+    "bpf": (),
+    "finit_module": (2**32 - 1,),
+    "init_module": (),
+    "io_uring_setup": (8,),
+    "kexec_load": (0, 2**32 - 1),
+    "keyctl": (0, 0, 0),
+    "mount": (),
+    "move_mount": (),
+    "open_by_handle_at": (),
+    "open_tree": (),
+    "perf_event_open": (),
+    "pidfd_getfd": (),
+    "pivot_root": (),
+    "process_vm_readv": (1,),
+    "ptrace": (0,),
+    "setns": (2**32 - 1,),
+    "umount2": (),
+    "unshare": (NEWUSER,),
+    "userfaultfd": (1,),
+}
+SOCKETS = {
+    "socket of AF_ALG": ("socket", (AF_ALG, 5, 0)),
+    "socket of AF_VSOCK": ("socket", (AF_VSOCK, 1, 0)),
+    "socket of AF_VSOCK, a high bit set": ("socket", (AF_VSOCK | HIGH, 1, 0)),
+    "socket of AF_PACKET": ("socket", (AF_PACKET, 3, 0)),
+    "netlink to audit": ("socket", (AF_NETLINK, RAW_NETLINK, NETLINK_AUDIT)),
+    "netlink to audit, a high bit set": ("socket", (AF_NETLINK | HIGH, RAW_NETLINK, NETLINK_AUDIT | HIGH)),
+    "clone with a user namespace": ("clone", (NEWUSER | SIGCHLD,)),
+    "clone with a user namespace, a high bit set": ("clone", (NEWUSER | SIGCHLD | HIGH,)),
+}
+GRANTED = {
+    "socket of AF_INET": ("socket", (AF_INET, 1, 0)),
+    "socket of AF_INET, a high bit set": ("socket", (AF_INET | HIGH, 1, 0)),
+    "getpid": ("getpid", ()),
+}
+
+# Runs anywhere with a Python: under a filter of ours, or in a container under the runtime's.
+PROBE = """
+import ctypes, json, os, sys, threading
+call = ctypes.CDLL(None, use_errno=True).syscall
+call.restype = ctypes.c_long
+def ask(number, arguments):
+    ctypes.set_errno(0)
+    padded = [*arguments, *[0] * (6 - len(arguments))]
+    answer = call(ctypes.c_long(number), *[ctypes.c_uint64(a) for a in padded])
+    if answer == 0 and number == CLONE:
+        os._exit(0)
+    return ctypes.get_errno() if answer == -1 else 0
+CLONE, questions = json.loads(sys.argv[1])
+thread = threading.Thread(target=lambda: None)
+thread.start()
+thread.join()
+child = os.fork()
+if child == 0:
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+print(json.dumps({name: ask(*question) for name, question in questions.items()}))
+"""
+LOAD = """
+import json, sys
+sys.path.insert(0, sys.argv[2])
+from pipeline.tools import libseccomp
+libseccomp.load(json.loads(sys.argv[3]), libseccomp.Architecture[sys.argv[4]])
+"""
+
+
+def document(name: str) -> dict[str, Any]:
+    path = PROJECT / "specs" / "seccomp" / f"{name}.yaml"
+    return oci_profile(read_profile(path.read_bytes(), path.name, syscall_table()), (ARCH,), syscall_table())
+
+
+def questions() -> str:
+    every = {**{name: (name, args) for name, args in REFUSED.items()}, **SOCKETS, **GRANTED}
+    asked = {what: [call_number(call), args] for what, (call, args) in every.items()}
+    asked["clone3"] = [call_number("clone3"), (0, 0)]
+    return json.dumps([call_number("clone"), asked])
+
+
+def call_number(name: str) -> int:
+    found = number(name, Architecture[ARCH])
+    assert found is not None
+    return found
+
+
+def expected() -> dict[str, int]:
+    return {
+        **dict.fromkeys((*REFUSED, *SOCKETS), 1),
+        **dict.fromkeys(GRANTED, 0),
+        "clone3": 38,
+    }
+
+
+def under_filter(name: str, program: str) -> Result:
+    words = [questions(), str(PROJECT), json.dumps(document(name)), ARCH]
+    return run([sys.executable, "-c", LOAD + program, *words], timeout_s=30, check=False)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_process_is_refused_what_leads_out(name: str) -> None:
+    """As root with every capability: whatever is refused, the filter refuses."""
+    result = under_filter(name, PROBE)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == expected()
+
+
+def test_without_a_filter_the_same_questions_are_answered_otherwise() -> None:
+    """Or the test above would prove nothing."""
+    # Of the calls that change something, none: their arguments are nonsense, but `unshare` and such are not.
+    asked = json.loads(questions())
+    harmless = {k: v for k, v in asked[1].items() if k not in ("ptrace", "unshare") and "clone with" not in k}
+    words = json.dumps([asked[0], harmless])
+    said = json.loads(run([sys.executable, "-c", PROBE, words], timeout_s=30).stdout)
+    same = {what for what, error in said.items() if error == expected()[what] and what not in GRANTED}
+    assert same <= {"io_uring_setup"}, "only io_uring may be off on this machine for everyone"
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x32 exists beside x86_64 alone")
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_numbers_of_x32_are_no_way_around(name: str) -> None:
+    x32_getpid = 0x40000000 + 39
+    result = under_filter(name, f"import ctypes; ctypes.CDLL(None).syscall({x32_getpid})")
+    assert result.returncode == -signal.SIGSYS
+
+
+@pytest.fixture
+def python_bundle(workspace: Workspace) -> Path:
+    """A bundle whose rootfs is the host's /usr, read-only: somewhere to run PROBE in."""
+    folder = workspace.root / "python"
+    for name in ("dev", "proc", "sys", "tmp", "usr"):
+        (folder / "rootfs" / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (folder / "rootfs" / name).symlink_to(f"usr/{name}")
+    for path in [folder / "rootfs", *(folder / "rootfs").iterdir()]:
+        if not path.is_symlink():
+            bundle.own(path)
+    return folder
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_container_is_refused_what_leads_out(name: str, runtime: str, python_bundle: Path) -> None:
+    # The system's Python, since what runs the tests may lie in a home that no container sees.
+    args = ["/usr/bin/python3", "-I", "-c", PROBE, questions()]
+    binds = [(Path("/usr"), "/usr", "ro")]
+    bundle.write_config(python_bundle, args, ["PATH=/usr/bin"], document(name), binds)
+    with Container(python_bundle, runtime) as container:
+        assert container.stopped(within_s=20)
+        said = container.log.read_text()
+    assert json.loads(said) == expected(), said
+
+
+@pytest.fixture(scope="module")
+def standin(shared_workspace: Workspace) -> Path:
+    """The stand-in image, unpacked."""
+    folder = shared_workspace.root / "standin"
+    folder.mkdir()
+    bundle.unpack(build.layout(), build.REFERENCE, folder / "rootfs")
+    return folder
+
+
+@pytest.fixture
+def volume(standin: Path) -> Iterator[Path]:
+    """An empty volume that belongs to the server's user."""
+    folder = standin / "volume"
+    folder.mkdir()
+    bundle.own(folder, build.USER)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("asks_for_io_uring", [False, True])
+def test_the_server_does_all_it_does_under_the_node_profile(
+    runtime: str, asks_for_io_uring: bool, standin: Path, volume: Path
+) -> None:
+    image = json.loads((build.HERE / "image.json").read_bytes())
+    env = [*image["Env"], f"UV_USE_IO_URING={int(asks_for_io_uring)}"]
+    binds = [(volume, bundle.VOLUME, "rw")]
+    bundle.write_config(standin, image["Entrypoint"], env, document("node-server"), binds, init=True)
+    with Container(standin, runtime) as server:
+        server.wait_for(f"{HTTP}/health")
+        status, said = server.fetch(f"{HTTP}/selftest")
+        assert status == 200, said.decode()
+        assert server.execute("/app/bin/node", "-e", "process.exit(0)").returncode == 0
+        facts = server.status()
+        assert (facts["Seccomp"], facts["NoNewPrivs"], int(facts["CapEff"], 16)) == ("2", "1", 0)
+        # With an init as PID 1 the program that ignores SIGTERM ends.
+        server.signal("TERM")
+        assert server.stopped(within_s=5)
