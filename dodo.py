@@ -1,70 +1,73 @@
 """The Makefile page: one task for each thing that a user can ask for."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import commands, tasks
+
+Tasks = Iterator[tasks.Task]
 
 make = tasks.Makefile(Path(__file__).parent, sys.argv[1:])
 DOIT_CONFIG = make.config()
 
 
-def task_bundle():
+def task_bundle() -> Tasks:
     yield from make.bundle()
 
 
-def task_copy():
+def task_copy() -> Tasks:
     yield from make.pin()
     yield from make.stage("copy")
 
 
-def task_unpack():
+def task_unpack() -> Tasks:
     yield from make.stage("unpack")
 
 
-def task_seccomp():
+def task_seccomp() -> Tasks:
     yield from make.stage("seccomp")
 
 
-def task_spec():
+def task_spec() -> Tasks:
     yield from make.stage("spec")
 
 
-def task_validate():
+def task_validate() -> Tasks:
     yield from make.stage("validate")
 
 
-def task_smoke():
+def task_smoke() -> Tasks:
     yield from make.smoke()
 
 
-def task_status():
+def task_status() -> tasks.Task:
     return commands.status(make)
 
 
-def task_explain():
+def task_explain() -> tasks.Task:
     return commands.explain(make)
 
 
-def task_verify():
+def task_verify() -> tasks.Task:
     return commands.verify(make)
 
 
-def task_update():
+def task_update() -> tasks.Task:
     return commands.update(make)
 
 
-def task_outdated():
+def task_outdated() -> tasks.Task:
     return commands.outdated(make)
 
 
-def task_doctor():
+def task_doctor() -> tasks.Task:
     return commands.doctor(make)
 
 
-def task_report():
+def task_report() -> tasks.Task:
     return commands.report(make)
 
 
-def task_new():
+def task_new() -> tasks.Task:
     return commands.new(make)

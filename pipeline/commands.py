@@ -29,6 +29,7 @@ def status(make: Makefile) -> Task:
         else:
             for row in rows:
                 make.console.line(f"{row['task']:<28} {_state_in_words(row)}".rstrip())
+        # What `doit` alone would build: not what is unpinned, and no smoke.
         stale = any(row["state"] == "stale" and row["stage"] != "smoke" for row in rows)
         return _FAILED if check and stale else None
 
@@ -54,7 +55,9 @@ def explain(make: Makefile) -> Task:
             for name, parts in told.items():
                 _print_explained(make, name, parts)
 
-    return _reading("explain", tell, "the parts of a stage's key, old -> new", params=[_JSON], pos_arg="names")
+    return _reading(
+        "explain", tell, "the parts of a stage's key, old -> new", params=[_JSON], pos_arg="names"
+    )
 
 
 def verify(make: Makefile) -> Task:
@@ -70,10 +73,14 @@ def verify(make: Makefile) -> Task:
                     make.console.error(f"{step.task}: {line}")
                     make.engine.forget(step)
                     bad += 1
-        make.console.line(f"{bad} damaged; `doit` builds them again" if bad else "every output is as it was made")
+        make.console.line(
+            f"{bad} damaged; `doit` builds them again" if bad else "every output is as it was made"
+        )
         return _FAILED if bad else None
 
-    return _reading("verify", tell, "read every output again and compare it with its receipt", pos_arg="names")
+    return _reading(
+        "verify", tell, "read every output again and compare it with its receipt", pos_arg="names"
+    )
 
 
 def update(make: Makefile) -> Task:
@@ -140,7 +147,9 @@ def new(make: Makefile) -> Task:
             make.usage("write it as: doit new NAME --image REF", "", [])
         return _said(make, lambda: [create(make.project, words[0], image)])
 
-    return _reading("new", tell, "write a commented spec from an image's own config", params=[image], pos_arg="names")
+    return _reading(
+        "new", tell, "write a commented spec from an image's own config", params=[image], pos_arg="names"
+    )
 
 
 def _reading(name: str, action: Any, doc: str, **more: Any) -> Task:
@@ -157,6 +166,7 @@ def _reading(name: str, action: Any, doc: str, **more: Any) -> Task:
 def _states(make: Makefile, bundle: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     stale: set[str] = set()
+    unpinned = make.pins.pin_of(make.specs[bundle]) is None
     for step in make.steps(bundle):
         why = make.engine.assess(step).stale
         waits = [stage for stage in step.stage.reads if stage in stale]
@@ -170,7 +180,7 @@ def _states(make: Makefile, bundle: str) -> list[dict[str, Any]]:
                 "stage": step.stage.name,
                 "bundle": bundle,
                 "runtime": step.runtime or None,
-                "state": "fresh" if why is None else "stale",
+                "state": "fresh" if why is None else "not pinned" if unpinned else "stale",
                 "why": why,
             }
         )
@@ -178,6 +188,8 @@ def _states(make: Makefile, bundle: str) -> list[dict[str, Any]]:
 
 
 def _state_in_words(row: dict[str, Any]) -> str:
+    if row["state"] == "not pinned":
+        return f"not pinned ('doit update {row['bundle']}')"
     return "fresh" if row["state"] == "fresh" else f"stale  {row['why']}"
 
 

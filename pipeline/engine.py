@@ -110,7 +110,9 @@ class Work:
             raise UndeclaredKey(f"{self.step.stage.name} does not declare that it reads {stage}")
         receipt = self._receipts(stage)
         if receipt is None:
-            raise PipelineError("not-built", f"{stage}:{self.name} is not built", hint=f"doit {stage}:{self.name}")
+            raise PipelineError(
+                "not-built", f"{stage}:{self.name} is not built", hint=f"doit {stage}:{self.name}"
+            )
         return dict(receipt["facts"])
 
     def upstream_digest(self, stage: str) -> str:
@@ -146,7 +148,9 @@ class _Declared:
 
     def __getattr__(self, key: str) -> Any:
         if key not in self._stage.keys:
-            raise UndeclaredKey(f"stage {self._stage.name} reads `{key}`, which graph.py does not declare for it")
+            raise UndeclaredKey(
+                f"stage {self._stage.name} reads `{key}`, which graph.py does not declare for it"
+            )
         return getattr(self._spec, key)
 
 
@@ -174,7 +178,9 @@ class Engine:
         paths = self.project.bundle(step.bundle)
         receipt = self.receipt(step.bundle, step.label)
         if receipt is None:
-            stale: str | None = "never built" if not paths.receipt(step.label).exists() else "its receipt is damaged"
+            stale: str | None = (
+                "never built" if not paths.receipt(step.label).exists() else "its receipt is damaged"
+            )
         elif receipt["key"] != key:
             stale = "; ".join(differences(receipt["parts"], parts)) or "its key is computed in a new way"
         else:

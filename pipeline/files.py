@@ -124,6 +124,7 @@ class Entry:
         return [self.path, self.kind, self.mode, self.uid, self.gid, self.size, self.what, self.xattrs]
 
 
+_FIELDS = ("path", "kind", "mode", "uid", "gid", "size", "what", "xattrs")
 _KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
@@ -161,7 +162,8 @@ def write_record(path: Path, entries: Iterable[Entry]) -> None:
 
 def read_record(path: Path) -> list[Entry]:
     """Return the entries that `write_record` wrote."""
-    return [Entry(*row[:8], (row[8], row[9], row[10])) for row in read_json(path)]
+    # A row is the fields in order, with the three numbers of `seen` at its end.
+    return [Entry(**dict(zip(_FIELDS, row, strict=False)), seen=tuple(row[-3:])) for row in read_json(path)]
 
 
 def changed_entries(root: Path, record: Path) -> list[str]:
@@ -173,7 +175,9 @@ def changed_entries(root: Path, record: Path) -> list[str]:
     changed = []
     for path, status in _walk(root):
         entry = recorded.pop(path, None)
-        if entry is None or not (_same(entry, status) or _entry(root, path, status).identity() == entry.identity()):
+        if entry is None or not (
+            _same(entry, status) or _entry(root, path, status).identity() == entry.identity()
+        ):
             changed.append(path)
     return sorted([*changed, *recorded])
 

@@ -111,7 +111,10 @@ class Step:
     @property
     def outputs(self) -> dict[str, str]:
         """`stage.outputs` with the runtime's name filled in."""
-        return {k.format(runtime=self.runtime): v.format(runtime=self.runtime) for k, v in self.stage.outputs.items()}
+        return {
+            k.format(runtime=self.runtime): v.format(runtime=self.runtime)
+            for k, v in self.stage.outputs.items()
+        }
 
     def tools(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
         """The tools it runs for this spec."""

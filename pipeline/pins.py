@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.lock import Lock
+from pipeline.model.reference import Reference
 from pipeline.oci.identity import identity
-from pipeline.oci.reference import Reference
 from pipeline.paths import Project
 
 Spec = Mapping[str, Any]

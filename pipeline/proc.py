@@ -129,8 +129,22 @@ def namespaces(pid: Pid = "self", names: tuple[str, ...] = NAMESPACES) -> dict[s
     for name in names:
         # A zombie has none left; a process of someone else's shows none.
         with suppress(OSError):
-            found[name] = os.stat(f"/proc/{pid}/ns/{name}").st_ino  # noqa: PTH116 - called for every process
+            found[name] = os.stat(f"/proc/{pid}/ns/{name}").st_ino
     return found
+
+
+def pin_namespaces(pid: int) -> dict[int, int]:
+    """Open the mount, network and pid namespaces that a process has and we have not: inode -> descriptor."""
+    pinned = {}
+    ours = set(namespaces().values())
+    for name in ("mnt", "net", "pid"):
+        fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        inode = os.fstat(fd).st_ino
+        if inode in ours:
+            os.close(fd)
+        else:
+            pinned[inode] = fd
+    return pinned
 
 
 def limits(pid: Pid) -> dict[str, tuple[int, int]]:

@@ -12,10 +12,10 @@ from pipeline.errors import PipelineError
 from pipeline.files import remove_tree, sha256_bytes
 from pipeline.lock import Pin
 from pipeline.model.nouns import Platform
+from pipeline.model.reference import Reference
 from pipeline.model.variants import canonical_platform
 from pipeline.oci import layout
 from pipeline.oci.manifest import Index, Manifest, parse
-from pipeline.model.reference import Reference
 from pipeline.paths import Project
 from pipeline.tools import skopeo
 from pipeline.tools.skopeo import Source
@@ -41,7 +41,8 @@ def resolve(
         found = parse(skopeo.raw_manifest(source, None), source.name, reference.digest)
         if isinstance(found, Index):
             return Pin(found.digest, found.platforms)
-        config = config_of(source, found, None)
+        # By digest: the tag may have moved since.
+        config = config_of(source, found, found.digest)
         platform = layout.check_config(found, config, None, source.name).platform
         return Pin(None, {canonical_platform(platform): found.digest})
 

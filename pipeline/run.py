@@ -152,7 +152,8 @@ def start(
     """Start a program in its own process group; it dies with the thread that started it.
 
     The environment is `_PASSED_ON` of ours plus `env`. Output is captured, or appended to the file
-    `log`, or goes where `stdout` and `stderr` say. `limits` maps RLIMIT_AS, _CPU, _FSIZE or _NOFILE to bytes, seconds or a count.
+    `log`, or goes where `stdout` and `stderr` say. `limits` maps RLIMIT_AS, _CPU, _FSIZE or _NOFILE
+    to bytes, seconds or a count.
     """
     words = tuple(os.fspath(word) for word in argv)
     program = _find(words[0])
@@ -194,7 +195,8 @@ def require(name: str, purpose: str, package: str | None = None) -> Path:
         raise PipelineError(
             "missing-tool",
             f"{name}, needed to {purpose}, is not installed",
-            hint=f"./bootstrap installs it; or: apt install {wanted} | dnf install {wanted} | pacman -S {wanted}",
+            hint="./bootstrap installs it; or: "
+            f"apt install {wanted} | dnf install {wanted} | pacman -S {wanted}",
         )
     return path
 
@@ -210,7 +212,9 @@ def _wrapper(limits: Mapping[int, int]) -> list[str]:
     if limits:
         import resource
 
-        names = {getattr(resource, f"RLIMIT_{name}"): name.lower() for name in ("AS", "CPU", "FSIZE", "NOFILE")}
+        names = {
+            getattr(resource, f"RLIMIT_{name}"): name.lower() for name in ("AS", "CPU", "FSIZE", "NOFILE")
+        }
         flags = [f"--{names[number]}={value}" for number, value in limits.items()]
         wrapper = ["prlimit", *flags, "--", *wrapper]
     return wrapper

@@ -9,7 +9,19 @@ from pipeline.errors import PipelineError, suggest
 
 # doit's commands; anything else as the first word is a task of the command `run`.
 _COMMANDS = frozenset(
-    ["run", "list", "info", "clean", "forget", "ignore", "help", "dumpdb", "strace", "tabcompletion", "reset-dep"]
+    [
+        "run",
+        "list",
+        "info",
+        "clean",
+        "forget",
+        "ignore",
+        "help",
+        "dumpdb",
+        "strace",
+        "tabcompletion",
+        "reset-dep",
+    ]
 )
 # Options of doit that take a value in the next word.
 _WITH_VALUE = frozenset(
@@ -48,7 +60,9 @@ class Selection:
 
     def all_bundles(self, groups: Sequence[str]) -> bool:
         """True when all bundles are meant: no task is named, or a group of tasks is."""
-        return self.runs and not self.reader and (not self.tasks or any(task in groups for task in self.tasks))
+        return (
+            self.runs and not self.reader and (not self.tasks or any(task in groups for task in self.tasks))
+        )
 
 
 def parse(argv: Sequence[str]) -> Selection:

@@ -96,22 +96,17 @@ class Makefile:
             }
 
     def smoke(self) -> Iterator[Task]:
-        """A cell for each bundle and runtime, a group for each bundle, one over all."""
-        cells = {b: [Step(STAGES["smoke"], b, r) for r in self.runtimes] for b in self.specs}
+        """A cell for each bundle and runtime found; a bundle's own task is the cell of the first of them."""
         yield self._group("smoke", [f"smoke:{bundle}" for bundle in self._ready()])
-        for bundle, steps in cells.items():
+        for bundle in self.specs:
+            steps = [Step(STAGES["smoke"], bundle, runtime) for runtime in self.runtimes]
             yield {
                 "basename": f"smoke:{bundle}",
-                "actions": [(self._act, [lambda: self._need_runtime()])] if not steps else None,
-                "task_dep": [step.task for step in steps],
-                "doc": f"run {bundle} for a moment under every runtime found, and prove it",
+                "actions": None if steps else [(self._act, [_need_runtime])],
+                "task_dep": [step.task for step in steps[:1]],
+                "doc": f"run {bundle} for a moment and prove it",
             }
-            for step in steps:
-                yield self._step(step)
-
-    def reading(self, name: str, action: Callable[..., Any], doc: str, **more: Any) -> Task:
-        """A task that tells something and is never cached."""
-        return {"basename": name, "actions": [(action, [self])], "doc": doc, "uptodate": [False], **more}
+            yield from map(self._step, steps)
 
     # How tasks are done ----------------------------------------------------------------------
 
@@ -161,13 +156,6 @@ class Makefile:
         for line in pin_images(self.project, {bundle: self.specs[bundle]}):
             self.console.line(line)
         self.reload_pins()
-
-    def _need_runtime(self) -> None:
-        raise PipelineError(
-            "no-runtime",
-            f"none of {', '.join(RUNTIMES)} is installed, so nothing can be run",
-            hint="./bootstrap installs runc and crun; or: apt install runc | dnf install runc | pacman -S runc",
-        )
 
     def _group(self, name: str, members: list[str]) -> Task:
         return {"basename": name, "actions": None, "task_dep": members, "doc": _GROUP_DOCS[name]}
@@ -237,11 +225,15 @@ class Makefile:
         need = [name for name, stage in STAGES.items() if stage.needs_root]
         why = "need root, since the files of a bundle belong to mapped ids"
         if not self.selection.tasks:
-            self.console.line(f"not root: building {', '.join(_without_root())} only; {', '.join(need)} {why}")
+            self.console.line(
+                f"not root: building {', '.join(_without_root())} only; {', '.join(need)} {why}"
+            )
             return
         asked = [task for task in self.selection.tasks if task.partition(":")[0] in (*need, "bundle")]
         if asked:
-            error = PipelineError("needs-root", f"{', '.join(asked)}: {', '.join(need)} {why}", hint="sudo doit …")
+            error = PipelineError(
+                "needs-root", f"{', '.join(asked)}: {', '.join(need)} {why}", hint="sudo doit …"
+            )
             self.console.error(str(error))
             raise SystemExit(_USAGE)
 
@@ -313,6 +305,14 @@ def forget_with_receipts(makefile: Makefile) -> None:
         remove_all()
 
     database.remove, database.remove_all = forget_one, forget_all
+
+
+def _need_runtime() -> None:
+    raise PipelineError(
+        "no-runtime",
+        f"none of {', '.join(RUNTIMES)} is installed, so nothing can be run",
+        hint="./bootstrap installs runc and crun; or: apt install runc | dnf install runc | pacman -S runc",
+    )
 
 
 def _without_root() -> list[str]:

@@ -24,6 +24,7 @@ from pipeline.tools.runtimes.output import MAX_LOG_BYTES
 
 _LAST_LINES = 12
 _KILL_TIMEOUT_S = 10.0
+_CRASH_SIGNALS = frozenset({"SIGSYS", "SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL"})
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,16 @@ def _look(container: Container) -> list[Fact]:
 
 
 def _stop(container: Container, plan: Plan, report: Report) -> None:
+    if container.wait(0) is not None:
+        report.failure = _ended(container, plan, report, "of itself, when it had just been ready")
+        return
     container.signal(plan.stop_number)
     report.exit = container.wait(plan.grace_s)
     report.stopped = report.exit is not None
     report.oom_killed = oom_kills(container.cgroups) > 0
-    if not report.stopped:
+    if report.exit is not None and report.exit.signal in _CRASH_SIGNALS:
+        report.failure = _ended(container, plan, report, f"when it got {plan.stop_signal}")
+    if report.exit is None:
         container.kill()
         report.exit = container.wait(_KILL_TIMEOUT_S)
         report.failure = PipelineError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import lock
 from pipeline.errors import PipelineError, PipelineErrors
-from pipeline.oci.reference import Reference
+from pipeline.model.reference import Reference
 from pipeline.paths import Project
 from pipeline.registry import resolve
 
@@ -65,7 +65,7 @@ def _check_platform(
 ) -> None:
     if _pin_now(project, reference, platform, found) is None:
         raise PipelineError(
-            "no-platform",
+            "missing-platform",
             f"{name}: {reference} has no image for {platform}",
             hint="it has: " + ", ".join(sorted(found.platforms)),
         )

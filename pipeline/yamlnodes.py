@@ -70,19 +70,32 @@ def parse(content: bytes, path: str) -> Document:
     return document
 
 
+# What libyaml says -> what to do about it.
+_ADVICE = (
+    ("mapping values", "quote text that contains `: `, and check the indentation"),
+    ("cannot start any token", "quote text that starts with this sign"),
+    ("expected key", "check the indentation of this line"),
+    ("expected ',' or", "close the bracket that is open above"),
+)
+
+
 def _syntax(fault: Any, source: Source) -> PipelineError:
-    marks = [getattr(fault, name, None) for name in ("problem_mark", "context_mark")]
-    if marks[0] is not None and marks[0].index >= len(source.text):
-        marks.reverse()  # where it began tells more than where the file ends
-    mark = marks[0] or marks[1]
-    place = source.place(mark.line, mark.column) if mark else source.place(0, 0)
     said = [getattr(fault, "context", None), getattr(fault, "problem", None) or "not YAML"]
-    message, hint = ", ".join(part for part in said if part), None
+    message, place = ", ".join(part for part in said if part), _where(fault, source)
+    hint = next((advice for words, advice in _ADVICE if words in message), None)
     if _tab_before(source, place):
         message, hint = "a tab cannot indent a line of YAML", "use spaces"
-    elif "mapping values" in message:
-        hint = "quote text that contains `: `, and check the indentation"
     return PipelineError("bad-yaml", message, place=place, hint=hint)
+
+
+def _where(fault: Any, source: Source) -> Place:
+    problem, context = getattr(fault, "problem_mark", None), getattr(fault, "context_mark", None)
+    end = len(source.text.rstrip())
+    # Where it began tells more than where the file ends.
+    marks = [mark for mark in (problem, context) if mark is not None and mark.index < end]
+    if marks:
+        return source.place(marks[0].line, marks[0].column)
+    return source.offset(max(0, end - 1))
 
 
 def _tab_before(source: Source, place: Place) -> bool:

@@ -23,7 +23,9 @@ from pipeline.model.nouns import Finding
 BASE = 2_000_000_000
 USER = 65532
 FOLDER = "/srv/box"
-ALL_CAPABILITIES = frozenset({"CAP_CHOWN", "CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SETUID"})
+ALL_CAPABILITIES = frozenset(
+    {"CAP_CHOWN", "CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SETUID"}
+)
 
 
 @dataclass
@@ -81,7 +83,9 @@ class Tree:
     def names(self, path: str) -> list[str]:
         """Return the names in a folder."""
         top = self.realpath(path).rstrip("/") + "/"
-        return [name[len(top) :] for name in self.entries if name.startswith(top) and "/" not in name[len(top) :]]
+        return [
+            name[len(top) :] for name in self.entries if name.startswith(top) and "/" not in name[len(top) :]
+        ]
 
 
 class Host(dict[str, Entry]):
@@ -109,13 +113,25 @@ def elf(
     """The headers of a 64-bit ELF file, enough for a loader to know what it needs."""
     names = b"\0"
     entries = []
-    for tag, text in [*((1, n) for n in needed), *(((29, runpath),) if runpath else ()), *(((15, rpath),) if rpath else ())]:
+    for tag, text in [
+        *((1, n) for n in needed),
+        *(((29, runpath),) if runpath else ()),
+        *(((15, rpath),) if rpath else ()),
+    ]:
         entries.append((tag, len(names)))
         names += text.encode() + b"\0"
-    dynamic = b"".join(struct.pack("<qQ", *entry) for entry in [*entries, (5, 0x1000), (0, 0)]) if entries else b""
+    dynamic = (
+        b"".join(struct.pack("<qQ", *entry) for entry in [*entries, (5, 0x1000), (0, 0)]) if entries else b""
+    )
     loader = interpreter.encode() + b"\0" if interpreter else b""
-    kinds = [(1, 0x1000, names), *([(3, 0, loader)] if loader else []), *([(2, 0, dynamic)] if dynamic else [])]
-    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, 0, 64, 0, 0, 64, 56, len(kinds), 0, 0, 0)
+    kinds = [
+        (1, 0x1000, names),
+        *([(3, 0, loader)] if loader else []),
+        *([(2, 0, dynamic)] if dynamic else []),
+    ]
+    head = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, 0, 64, 0, 0, 64, 56, len(kinds), 0, 0, 0
+    )
     at = 64 + 56 * len(kinds)
     table, body = b"", b""
     for kind, address, content in kinds:
@@ -173,7 +189,12 @@ def good_config() -> dict[str, Any]:
         },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc", "options": safe},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "size=64k"]},
+            {
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "noexec", "size=64k"],
+            },
             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*safe, "ro"]},
             {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*safe, "ro"]},
             {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": [*safe, "size=16m"]},
@@ -184,8 +205,12 @@ def good_config() -> dict[str, Any]:
             "namespaces": [{"type": t} for t in ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")],
             "uidMappings": mapping,
             "gidMappings": copy.deepcopy(mapping),
-            "rootfsPropagation": "rprivate",
-            "maskedPaths": [*(f"/proc/{m}" for m in masked), "/sys/devices/virtual/powercap", "/sys/firmware"],
+            "rootfsPropagation": "private",
+            "maskedPaths": [
+                *(f"/proc/{m}" for m in masked),
+                "/sys/devices/virtual/powercap",
+                "/sys/firmware",
+            ],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
             "resources": {
                 "devices": [{"allow": False, "access": "rwm"}],

@@ -13,7 +13,8 @@ RUNTIME_STATE = (Path("/run/runc"), Path("/run/crun"))
 
 def leftovers(root: Path) -> list[str]:
     """Everything on this host that still belongs to the workspace at `root` or to a container of ours."""
-    return [*_processes(root), *_mounts(root), *_cgroups(), *_state(), *_files(root)]
+    marks = [str(root), *(f"cooperage-{spec.stem}-" for spec in (root / "specs").glob("*.yaml"))]
+    return [*_processes(marks), *_mounts(marks), *_cgroups(marks), *_state(marks), *_files(root)]
 
 
 def wait_for_none(root: Path, patience_s: float = 10) -> list[str]:
@@ -24,37 +25,34 @@ def wait_for_none(root: Path, patience_s: float = 10) -> list[str]:
     return left
 
 
-def _processes(root: Path) -> Iterator[str]:
-    mark = os.fsencode(root)
+def _processes(marks: list[str]) -> Iterator[str]:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         if int(pid) == os.getpid():
             continue
         try:
-            command = Path("/proc", pid, "cmdline").read_bytes()
+            command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             where = os.readlink(f"/proc/{pid}/root"), os.readlink(f"/proc/{pid}/cwd")
         except OSError:
             continue
-        if mark in command or b"cooperage-" in command or any(str(root) in place for place in where):
-            yield f"process {pid}: {command.replace(bytes(1), b' ').decode(errors='replace')}"
+        if _marked(marks, command, *where):
+            yield f"process {pid}: {command}"
 
 
-def _mounts(root: Path) -> Iterator[str]:
+def _mounts(marks: list[str]) -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if str(root) in line or "cooperage-" in line:
+        if _marked(marks, line):
             yield f"mount: {line}"
 
 
-def _cgroups() -> Iterator[str]:
+def _cgroups(marks: list[str]) -> Iterator[str]:
     for folder, names, _ in os.walk(CGROUPS):
-        for name in names:
-            if name.startswith("cooperage-"):
-                yield f"cgroup: {folder}/{name}"
+        yield from (f"cgroup: {folder}/{name}" for name in names if _marked(marks, name))
 
 
-def _state() -> Iterator[str]:
+def _state(marks: list[str]) -> Iterator[str]:
     for home in RUNTIME_STATE:
         if home.is_dir():
-            yield from (f"state: {path}" for path in home.iterdir() if path.name.startswith("cooperage-"))
+            yield from (f"state: {path}" for path in home.iterdir() if _marked(marks, path.name))
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -63,3 +61,7 @@ def _files(root: Path) -> Iterator[str]:
         if folder.is_dir():
             yield from (f"file: {path}" for path in folder.iterdir())
     yield from (f"file: {path}" for path in (out / ".state").glob("doit-*.json"))
+
+
+def _marked(marks: list[str], *texts: str) -> bool:
+    return any(mark in text for mark in marks for text in texts)

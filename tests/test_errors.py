@@ -7,7 +7,9 @@ from pipeline.errors import PipelineError, PipelineErrors, Place, suggest
 
 def test_an_error_with_a_place_shows_the_line_and_a_caret() -> None:
     place = Place("specs/hello.yaml", 3, 1, 11, "capabilites: [CAP_CHOWN]")
-    error = PipelineError("unknown-key", "unknown key `capabilites`", place=place, hint="did you mean `cap_add`?")
+    error = PipelineError(
+        "unknown-key", "unknown key `capabilites`", place=place, hint="did you mean `cap_add`?"
+    )
     assert str(error) == (
         "error[unknown-key]: unknown key `capabilites`\n"
         "  --> specs/hello.yaml:3:1\n"
@@ -37,7 +39,9 @@ def test_an_error_without_a_place() -> None:
 
 
 def test_errors_are_sorted_by_place() -> None:
-    errors = [PipelineError(c, c, place=p) for c, p in (("z", None), ("b", Place("f", 9)), ("a", Place("f", 10)))]
+    errors = [
+        PipelineError(c, c, place=p) for c, p in (("z", None), ("b", Place("f", 9)), ("a", Place("f", 10)))
+    ]
     assert [e.code for e in PipelineErrors(errors).errors] == ["b", "a", "z"]
 
 

@@ -47,11 +47,13 @@ class Ground:
             found.append((path.name, status.st_mode, status.st_uid, status.st_nlink, content))
         return found
 
-    def unpack(self, keep: tuple[str, ...] = (), mapping: IdMap = MAPPING, **limits: int) -> Unpacked:
+    def unpack(
+        self, limits: Limits | None = None, keep: tuple[str, ...] = (), mapping: IdMap = MAPPING
+    ) -> Unpacked:
         """Unpack the layout."""
         image = read_image(self.layout)
         log = self.work.parent / "unpack.log"
-        return unpack_layers(layers_of(image), self.work, mapping, keep, Limits(**limits), log)
+        return unpack_layers(layers_of(image), self.work, mapping, keep, limits or Limits(), log)
 
 
 @pytest.fixture
@@ -67,11 +69,11 @@ def test_evil_image(name: str, ground: Ground) -> None:
     case.write(ground.layout, ground.outside)
     if case.code:
         with pytest.raises(PipelineError) as caught:
-            ground.unpack(**case.limits)
+            ground.unpack(Limits(**case.limits))
         assert (caught.value.code, case.text in caught.value.message) == (case.code, True), str(caught.value)
         _says_enough(caught.value)
     else:
-        ground.unpack(**case.limits)
+        ground.unpack()
         _stands(ground.rootfs, case)
     assert ground.seen() == ground.before
 
@@ -116,7 +118,7 @@ def test_content_owner_mode_time_and_links_are_the_image_s(ground: Ground) -> No
     assert (int(file.st_mtime), file.st_nlink) == (1_234_567_890, 2)
     assert (ground.rootfs / "d/tiny").read_bytes() == b"x"
     assert (ground.rootfs / "empty").read_bytes() == b""
-    assert os.readlink(ground.rootfs / "l") == "/d/f"
+    assert (ground.rootfs / "l").readlink() == Path("/d/f")
     assert stat.S_IMODE((ground.rootfs / "d").lstat().st_mode) == 0o2750
 
 
@@ -218,5 +220,5 @@ def test_the_limit_s_error_says_how_to_raise_it(ground: Ground) -> None:
     """The help line can be pasted."""
     CASES["entries"].write(ground.layout, ground.outside)
     with pytest.raises(PipelineError) as caught:
-        ground.unpack(entries=40)
+        ground.unpack(Limits(entries=40))
     assert "COOPERAGE_LIMIT_ENTRIES=80 doit" in str(caught.value)

@@ -35,7 +35,12 @@ DIGEST = "sha256:" + "ab" * 32
         ("docker-archive:app.tar:a/b:v1", "docker-archive:app.tar:a/b:v1", False, False),
         ("dir:some/dir", "dir:some/dir", False, False),
         ("containers-storage:localhost/x:1", "containers-storage:localhost/x:1", True, False),
-        ("containers-storage:[vfs@/a+/b]localhost/x", "containers-storage:[vfs@/a+/b]localhost/x", True, False),
+        (
+            "containers-storage:[vfs@/a+/b]localhost/x",
+            "containers-storage:[vfs@/a+/b]localhost/x",
+            True,
+            False,
+        ),
         ("demo:busybox-httpd", "demo:busybox-httpd", False, False),
     ],
 )

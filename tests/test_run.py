@@ -53,7 +53,7 @@ def test_a_signal_has_a_name() -> None:
 
 
 def test_time_runs_out_for_the_whole_group() -> None:
-    with pytest.raises(ToolFailed, match="did not end within 0.2 s and was stopped"):
+    with pytest.raises(ToolFailed, match="was stopped"):
         run(["sh", "-c", "sleep 77.31 & sleep 77.31"], timeout_s=0.2)
     assert not _alive("sleep 77.31")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.observe.bpf import attached_device_programs
 from pipeline.paths import Project
 from pipeline.stages.smoke import signal_number
-from pipeline.tools.runtimes import crun, registry
+from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime, default_root
 from pipeline.tools.runtimes.crash import explain, explain_exit, plain
 from pipeline.tools.runtimes.crun import Crun
@@ -59,8 +60,8 @@ def test_crun_creates_behind_a_mount_on_a_hybrid_host(monkeypatch: pytest.Monkey
     unified = proc.Mount(
         2, 1, "0:2", "/", "/cg/unified", frozenset(), (), "cgroup2", "cgroup2", frozenset({"rw"})
     )
-    monkeypatch.setattr(crun.proc, "is_hybrid", lambda: True)
-    monkeypatch.setattr(crun.proc, "cgroup_roots", lambda: [unified])
+    monkeypatch.setattr(proc, "is_hybrid", lambda: True)
+    monkeypatch.setattr(proc, "cgroup_roots", lambda: [unified])
     words = typed(Crun(PROGRAM, ROOT).create("id", BUNDLE, PID_FILE, LOG))
     assert words[:5] == ["unshare", "--mount", "--propagation", "private", "--"]
     hide = 'file=$1; shift; mount --bind /dev/null "$file" && exec "$@"'
@@ -70,7 +71,7 @@ def test_crun_creates_behind_a_mount_on_a_hybrid_host(monkeypatch: pytest.Monkey
 
 def test_crun_creates_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pure v1 and pure v2 need nothing."""
-    monkeypatch.setattr(crun.proc, "is_hybrid", lambda: False)
+    monkeypatch.setattr(proc, "is_hybrid", lambda: False)
     assert typed(Crun(PROGRAM, ROOT).create("id", BUNDLE, PID_FILE, LOG))[0] == "/opt/bin/runtime"
 
 
@@ -242,7 +243,8 @@ def test_a_sweep_without_leftovers_imports_next_to_nothing(tmp_path: Path) -> No
     script = (
         "import sys; from pathlib import Path; from types import SimpleNamespace; "
         "from pipeline.tools.runtimes.sweep import sweep; "
-        "p = Path(sys.argv[1]); assert sweep(SimpleNamespace(running=p / 'out/.state/running', root=p)) == []; "
+        "root = Path(sys.argv[1]); running = root / 'out/.state/running'; "
+        "assert sweep(SimpleNamespace(running=running, root=root)) == []; "
         "print(sorted({'json', 'subprocess', 'fcntl', 'ctypes'} & sys.modules.keys()))"
     )
     argv = [sys.executable, "-S", "-c", script, str(tmp_path)]
@@ -276,8 +278,6 @@ def test_this_process_in_proc() -> None:
     assert proc.start_time(2**22 + 1) is None
     assert not proc.is_zombie(me)
     assert set(proc.namespaces(me)) >= {"mnt", "net", "pid", "user"}
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert proc.limits(me)["RLIMIT_NOFILE"] == (soft, hard)
     assert me in proc.processes()

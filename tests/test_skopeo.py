@@ -30,7 +30,10 @@ def fatal(message: str) -> str:
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
-        ("writing blob: happened during read: Digest did not match, expected sha256:a, got sha256:b", Kind.DIGEST),
+        (
+            "writing blob: happened during read: Digest did not match, expected sha256:a, got sha256:b",
+            Kind.DIGEST,
+        ),
         ("Download config.json digest sha256:a does not match expected sha256:b", Kind.DIGEST),
         ("Source image rejected: Running image docker://q.io/x is rejected by policy.", Kind.POLICY),
         ("writing blob: write /x: no space left on device", Kind.NO_SPACE),
@@ -38,7 +41,10 @@ def fatal(message: str) -> str:
         ("unable to retrieve auth token: invalid username/password: unauthorized", Kind.AUTH),
         ('Error parsing image name "docker://q.io/x": reading manifest: authentication required', Kind.AUTH),
         ("reading manifest v1 in q.io/x: errors: denied: requested access is denied", Kind.FORBIDDEN),
-        ("pinging container registry q.io: received unexpected HTTP status: 500 Internal Server Error", Kind.SERVER),
+        (
+            "pinging container registry q.io: received unexpected HTTP status: 500 Internal Server Error",
+            Kind.SERVER,
+        ),
         ("Error fetching blob: invalid status code from registry 503 (Service Unavailable)", Kind.SERVER),
         ('Get "http://q.io/v2/": read tcp 1.2.3.4:5->6.7.8.9:80: read: connection reset by peer', Kind.RESET),
         ("writing blob: happened during read: unexpected EOF", Kind.END),
@@ -111,7 +117,10 @@ def test_every_kind_has_its_advice(kind: Kind) -> None:
         ('{"token":"abc","x":1}', '{"token":"***","x":1}'),
         ('{\\"access_token\\":\\"abc\\"}', '{\\"access_token\\":\\"***\\"}'),
         ("password=hunter2 and on", "password=*** and on"),
-        ("retrieving auth token: invalid username/password", "retrieving auth token: invalid username/password"),
+        (
+            "retrieving auth token: invalid username/password",
+            "retrieving auth token: invalid username/password",
+        ),
         ("my-secret-word here", "*** here"),
     ],
 )
@@ -172,7 +181,12 @@ def test_what_is_sent_to_skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         *("--policy", f"{tmp_path}/sk/policy.json", "copy", "--remove-signatures"),
         "--dest-oci-accept-uncompressed-layers",
         *("--dest-shared-blob-dir", f"{tmp_path}/b"),
-        *("--src-tls-verify=false", "--", f"docker://localhost:5000/x@{DIGEST}", f"oci:{tmp_path}/out:latest"),
+        *(
+            "--src-tls-verify=false",
+            "--",
+            f"docker://localhost:5000/x@{DIGEST}",
+            f"oci:{tmp_path}/out:latest",
+        ),
     ]
 
 
@@ -211,7 +225,11 @@ def test_a_passing_failure_is_met_again(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_silent_transfer_is_ended_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_skopeo(tmp_path, monkeypatch, "sleep 60")
     hasty = Source(
-        Reference.parse("q.io/x"), tmp_path, tmp_path, Patience(20, 0.3, attempts=2, delay_s=0.01), tmp_path / "log"
+        Reference.parse("q.io/x"),
+        tmp_path,
+        tmp_path,
+        Patience(20, 0.3, attempts=2, delay_s=0.01),
+        tmp_path / "log",
     )
     with pytest.raises(PipelineError) as caught:
         skopeo.raw_manifest(hasty, None)

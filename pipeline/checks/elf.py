@@ -61,7 +61,7 @@ def read_elf(stream: BinaryIO) -> Elf:
     """Read the headers of an open file. Raises NotElf."""
     try:
         return _read(stream)
-    except (struct.error, OverflowError, ValueError, UnicodeDecodeError) as fault:
+    except (struct.error, IndexError, OverflowError, ValueError, UnicodeDecodeError) as fault:
         raise NotElf(f"its headers are damaged: {fault}") from None
 
 

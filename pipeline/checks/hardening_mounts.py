@@ -236,7 +236,7 @@ def propagation(subject: Subject) -> Findings:
     if linux and linux.rootfs_propagation in ("shared", "rshared"):
         message = "mounts made in the container show on the host"
         yield Finding(
-            "shared-propagation", HIGH, message, "linux.rootfsPropagation", "write rprivate", "CIS 5.20"
+            "shared-propagation", HIGH, message, "linux.rootfsPropagation", "write private", "CIS 5.20"
         )
     for path, mount in subject.mounts:
         if {"shared", "rshared"} & options(mount):

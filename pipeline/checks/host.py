@@ -54,9 +54,8 @@ def _usable(
         f"{status.st_uid}:{status.st_gid} mode {stat.S_IMODE(status.st_mode):04o}"
     )
     mend = f"chown {credentials.uid}:{subject.to_host(user.gid, 'gid')} {source}"
-    rule = "bind-source-closed"
     severity = HIGH if verb == "write" or is_folder else MEDIUM
-    yield Finding(rule, severity, message, f"{path}.source", mend, "path_resolution(7)")
+    yield Finding("bind-source-closed", severity, message, f"{path}.source", mend, "path_resolution(7)")
 
 
 def _owner(subject: Subject) -> str:

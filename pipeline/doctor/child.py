@@ -99,8 +99,8 @@ def tmpfs() -> str:
         _enter_own_user_namespace()
     _unshare(_NAMESPACES["mount"])
     _mount("none", "/", "", _MS_REC_PRIVATE, "")
-    _mount("tmpfs", "/tmp", "tmpfs", 0, "mode=0700,size=64k")  # noqa: S108 - seen by this process only
-    Path("/tmp/cooperage").write_text("x")  # noqa: S108
+    _mount("tmpfs", "/tmp", "tmpfs", 0, "mode=0700,size=64k")
+    Path("/tmp/cooperage").write_text("x")
     return "mounted"
 
 
@@ -130,7 +130,7 @@ def seccomp() -> str:
         (_RETURN, 0, 0, _RET_ERRNO | _ODD_ERRNO),
         (_RETURN, 0, 0, _RET_ALLOW),
     )
-    instructions = (_Instruction * len(program))(*program)
+    instructions = (_Instruction * len(program))(*(_Instruction(*words) for words in program))
     _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     loaded = _Program(len(program), ctypes.cast(instructions, ctypes.POINTER(_Instruction)))
     _call(_libc.prctl, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0)
@@ -192,7 +192,8 @@ def _unshare(flag: int) -> None:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    _call(_libc.mount, source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
+    texts = [text.encode() for text in (source, target, kind, options)]
+    _call(_libc.mount, *texts[:3], ctypes.c_ulong(flags), texts[3])
 
 
 def _call(function: Any, *arguments: Any) -> None:

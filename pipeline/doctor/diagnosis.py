@@ -16,8 +16,8 @@ from pipeline.tools.packages import family
 _WIDTH = max(len(state.value) for state in State)
 _GAPS = (State.FAIL, State.NEEDS_ROOT, State.WARN)
 HINTS = {
-    "operation not permitted": "a line above with FAIL or `needs root` says which namespace, mapping or mount is refused; "
-    "if none does, the bundle's seccomp profile refuses the runtime or the program: `doit validate` names the call",
+    "operation not permitted": "a line above with FAIL or `needs root` says which namespace, mapping or "
+    "mount is refused; if none does, the bundle's seccomp profile refuses a call of the runtime or program",
     "failed to create shim task": "containerd's words for a runtime that did not start; "
     "the runtime's own words are in out/NAME/log/ and out/NAME/smoke/RUNTIME.log",
     "runc --debug": "runc --debug run --bundle out/NAME/bundle try 2>&1 | tee runtime.log",
@@ -28,7 +28,7 @@ HINTS = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks, worst first within nothing: in the order in which a build needs them."""
+    """All checks in the order in which they were made, and where."""
 
     checks: tuple[Check, ...]
     family: str | None
@@ -99,7 +99,9 @@ def _summary(diagnosis: Diagnosis) -> list[str]:
     said = ", ".join(f"{n} {state.value}" for state, n in counts.items() if n) or "nothing amiss"
     lines = [f"{len(diagnosis.checks)} checks: {said}"]
     if not diagnosis.root:
-        lines.append("You are not root: `copy` and `seccomp` can be built; `unpack` and what follows need root.")
+        lines.append(
+            "You are not root: `copy` and `seccomp` can be built; `unpack` and what follows need root."
+        )
     return lines
 
 

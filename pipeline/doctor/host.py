@@ -51,7 +51,9 @@ def _disk(project: Project) -> Check:
     if free >= _ENOUGH_BYTES:
         return Check("disk", State.OK, fact)
     state = State.WARN if free >= _LEAST_BYTES else State.FAIL
-    return Check("disk", state, fact, "copy, unpack", everywhere("make room, or `doit clean` bundles you do not need"))
+    return Check(
+        "disk", state, fact, "copy, unpack", everywhere("make room, or `doit clean` bundles you do not need")
+    )
 
 
 def _owner(project: Project) -> Check:
@@ -110,9 +112,13 @@ def _authfile() -> Check:
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
             mend = everywhere(f"chmod 600 {path}")
-            return Check("authfile", State.WARN, f"{path} has mode {mode}: others may read it", "copy, update", mend)
+            return Check(
+                "authfile", State.WARN, f"{path} has mode {mode}: others may read it", "copy, update", mend
+            )
         return Check("authfile", State.OK, str(path))
-    return Check("authfile", State.INFO, "none; registries are asked without credentials (`skopeo login` makes one)")
+    return Check(
+        "authfile", State.INFO, "none; registries are asked without credentials (`skopeo login` makes one)"
+    )
 
 
 def subordinate_ranges(kind: str, folder: Path = Path("/etc")) -> list[tuple[int, int]]:
@@ -147,7 +153,8 @@ def _subordinate_ids() -> Iterator[Check]:
     shared = overlapping()
     words = f"{PRIVATE.host_id}:{PRIVATE.size}"
     if shared:
-        fact = f"{'; '.join(shared)} shares ids with the default mapping {words}: that user owns what containers own"
+        told = "; ".join(shared)
+        fact = f"{told} shares ids with the default mapping {words}: that user owns what containers own"
         mend = everywhere("give bundles another range (`userns: BASE:SIZE`), or that user")
         yield Check("subordinate ids", State.WARN, fact, "unpack", mend)
         return
@@ -159,9 +166,15 @@ def _subordinate_ids() -> Iterator[Check]:
 def _open_files() -> Check:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard == resource.RLIM_INFINITY or hard >= _ENOUGH_FILES:
-        return Check("open files", State.OK, f"hard limit {hard}; a bundle's `ulimits: nofile` must not be above it")
-    mend = everywhere(f"ulimit -Hn {_ENOUGH_FILES * 16} in root's shell, or LimitNOFILE= in the unit that starts it")
-    return Check("open files", State.WARN, f"hard limit {hard}", "smoke of bundles with ulimits: nofile", mend)
+        return Check(
+            "open files", State.OK, f"hard limit {hard}; a bundle's `ulimits: nofile` must not be above it"
+        )
+    mend = everywhere(
+        f"ulimit -Hn {_ENOUGH_FILES * 16} in root's shell, or LimitNOFILE= in the unit that starts it"
+    )
+    return Check(
+        "open files", State.WARN, f"hard limit {hard}", "smoke of bundles with ulimits: nofile", mend
+    )
 
 
 def _umask() -> Check:
@@ -185,6 +198,6 @@ def _resolver() -> Check:
     except OSError:
         return Check("name resolution", State.INFO, "no /etc/resolv.conf")
     if local:
-        fact = "127.0.0.53 (systemd-resolved): a container with its own network cannot ask it; bind a resolv.conf"
+        fact = "127.0.0.53 (systemd-resolved): a container with its own network cannot ask it"
         return Check("name resolution", State.INFO, fact)
     return Check("name resolution", State.INFO, "/etc/resolv.conf names servers that containers can ask too")

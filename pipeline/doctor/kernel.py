@@ -14,6 +14,8 @@ from pipeline.paths import Project
 _SYS = Path("/proc/sys")
 _NEEDED_CONTROLLERS = ("memory", "cpu", "pids")
 _NEEDED_ACTIONS = ("allow", "errno", "kill_process", "log")
+# What stands beside the controllers among the options of a version 1 mount.
+_MOUNT_WORDS = frozenset("rw ro relatime noatime nosuid nodev noexec xattr clone_children".split())
 _EVERY_CONTAINER = "validate, smoke"
 
 
@@ -56,7 +58,9 @@ def _sysctls() -> Iterator[Check]:
     told = {None: "no such switch in this kernel (only older Debian kernels have it)", "1": "1: users may"}
     if clone == "0":
         mend = everywhere("sudo sysctl -w kernel.unprivileged_userns_clone=1")
-        yield Check("kernel.unprivileged_userns_clone", _for_users(), "0: only root may", "work without root", mend)
+        yield Check(
+            "kernel.unprivileged_userns_clone", _for_users(), "0: only root may", "work without root", mend
+        )
     else:
         yield Check("kernel.unprivileged_userns_clone", State.OK, told.get(clone, str(clone)))
     if _read("kernel/apparmor_restrict_unprivileged_userns") == "1":
@@ -116,7 +120,9 @@ def _cgroups() -> Check:
     answer = ask("cgroup", *used)
     bad = {f: w[1:] for f, w in (answer.said or {}).items() if w.startswith("!")}
     if answer.refused is None and not bad:
-        return Check("cgroups", State.OK, f"{version}; {', '.join(sorted(folders))}; one was made and removed")
+        return Check(
+            "cgroups", State.OK, f"{version}; {', '.join(sorted(folders))}; one was made and removed"
+        )
     why = answer.refused or "; ".join(f"{folder}: {reason}" for folder, reason in bad.items())
     mend = everywhere("run it as root, on a host whose /sys/fs/cgroup is writable")
     return Check("cgroups", failed(), f"{version}; none can be made: {why}", _EVERY_CONTAINER, mend)
@@ -131,8 +137,7 @@ def cgroup_folders(mounts: str) -> tuple[str, dict[str, str]]:
             continue
         kinds.add(fields[2])
         names = _controllers_of_v2(fields[1]) if fields[2] == "cgroup2" else fields[3].split(",")
-        folders |= {name: fields[1] for name in names if name not in ("rw", "ro", "relatime", "xattr")
-                    and not name.startswith(("name=", "nosuid", "nodev", "noexec"))}
+        folders |= {name: fields[1] for name in names if name not in _MOUNT_WORDS and "=" not in name}
     version = {1: "v2" if "cgroup2" in kinds else "v1", 2: "hybrid"}.get(len(kinds), "none")
     return version, folders
 

@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)+")
 _OLDEST = {"skopeo": (1, 9), "umoci": (0, 4, 7)}
 # Only `smoke/crun` needs crun; a default build is done without it.
 _DEFAULT_RUNTIME = "runc"
+_UPSTREAM = {"runc": "opencontainers/runc", "crun": "containers/crun"}
 _STATIC = ("busybox", "busybox-static")
 
 
@@ -100,8 +101,13 @@ def _runtime(name: str, runtime: Runtime | None) -> Check:
     if not holes:
         return Check(name, State.OK, f"{found.number} at {runtime.path}, no hole known to this program")
     told = "; ".join(f"{hole.cve}: {hole.title}" for hole in holes)
-    best = sorted({".".join(map(str, good)) for hole in holes for good in hole.fixed})
-    mend = {family: f"{line} (fixed in {', '.join(best)})" for family, line in installs(name).items()}
+    series = sorted({good for hole in holes for good in hole.fixed})
+    good = ", ".join(".".join(map(str, number)) for number in series)
+    where = f"https://github.com/{_UPSTREAM[name]}/releases" if name in _UPSTREAM else "its own project"
+    mend = {
+        family: f"{line}, if that brings {good} or later; else put it from {where} into /usr/local/sbin"
+        for family, line in installs(name).items()
+    }
     return Check(name, State.WARN, f"{shown} has {told}", package(name).lacked_by, mend)
 
 

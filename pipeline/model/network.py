@@ -33,7 +33,7 @@ _LOOPBACKS = ("", "localhost", "127.0.0.1", "[::1]")
 _MOST_PORTS = 1024
 _PORT_NUMBER = whole(1, 65535)
 _LIMIT = whole(0, UNLIMITED, unlimited=UNLIMITED)
-_SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_:@-]+)+")
+_SYSCTL = re.compile(r"[a-z0-9_]+\.[A-Za-z0-9_:@-]+(?:[./][A-Za-z0-9_:@-]+)*")
 
 
 def ports(value: Any) -> tuple[Port, ...]:
@@ -90,10 +90,9 @@ def _address(text: str | None) -> str:
 
 def sysctl(key: str, value: Any) -> str:
     """The value of a sysctl that belongs to a namespace of the container; others would change the host."""
-    name = key.replace("/", ".") if key.startswith(("net/", "kernel/", "fs/")) else key
     if not _SYSCTL.fullmatch(key):
         raise bad("bad-value", f"{quoted(key)} is not the name of a sysctl", on_key=True)
-    if not name.startswith(("net.", "fs.mqueue.")) and name not in MEMORY_SYSCTLS:
+    if not key.startswith(("net.", "fs.mqueue.")) and key not in MEMORY_SYSCTLS:
         hint = "a container can set net.*, fs.mqueue.* and the kernel.* of shared memory and messages"
         raise bad("bad-value", f"the sysctl {quoted(key)} belongs to the whole host", hint, on_key=True)
     if isinstance(value, bool):

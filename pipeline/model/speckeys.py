@@ -129,7 +129,9 @@ class SpecFile(TypedDict, total=False):
         Annotated[str, Meta(min_length=1, max_length=64)],
         _key(process.hostname, "Default: the name of the bundle."),
     ]
-    read_only: Annotated[bool, _key(values.boolean, "Is the root file system read-only?", True)]
+    read_only: Annotated[
+        bool, _key(values.boolean, "Is the root file system read-only? false loosens.", True)
+    ]
     tmpfs: Annotated[
         str | list[str],
         _key(mounts.tmpfs, "Memory file systems: /PATH[:size=64m,mode=1777,uid=N,gid=N,ro,exec]."),

@@ -30,7 +30,7 @@ def mount_facts(config: Config, rootfs: Path, pid: int) -> Iterator[Fact]:
     yield _propagation(config, seen)
     asked = {_target(rootfs, mount["destination"]): mount for mount in config.get("mounts", [])}
     for target, mount in asked.items():
-        yield from _mount_facts(target, mount, seen, asked.keys())
+        yield from _mount_facts(target, mount, seen, asked.keys(), pid)
     linux = config["linux"]
     for path in linux.get("maskedPaths", []):
         yield _masked(_target(rootfs, path), path, pid, seen)
@@ -61,14 +61,14 @@ def _propagation(config: Config, seen: dict[str, Mount]) -> Fact:
 
 
 def _mount_facts(
-    target: str, asked: Config, seen: dict[str, Mount], targets: Collection[str]
+    target: str, asked: Config, seen: dict[str, Mount], targets: Collection[str], pid: int
 ) -> Iterator[Fact]:
     mount, options = seen.get(target), asked.get("options", [])
     name = f"mount {asked['destination']}"
     if mount is None:
         yield Fact(name, asked.get("type", "bind"), "not mounted", False, _WHERE)
         return
-    yield _kind(name, asked, mount)
+    yield _kind(name, asked, mount, pid)
     covered = [mount]
     if asked.get("type") == "cgroup":
         covered = [m for t, m in seen.items() if t.startswith(target + "/")] or covered
@@ -76,7 +76,7 @@ def _mount_facts(
         # The options of a recursive bind hold for its top only: whatever came along must be as safe.
         covered += [m for t, m in seen.items() if t.startswith(target + "/") and t not in targets]
     wanted = [option for option in _PROTECTIONS if option in options]
-    for one in covered:
+    for one in sorted(covered, key=lambda mount: mount.target):
         missing = [option for option in wanted if not _has(one, option)]
         kept = [option for option in wanted if option not in missing]
         title = f"{name} options" + ("" if one.target == target else f" ({one.target})")
@@ -89,22 +89,21 @@ def _has(mount: Mount, option: str) -> bool:
     return mount.read_only if option == "ro" else option in mount.options
 
 
-def _kind(name: str, asked: Config, mount: Mount) -> Fact:
+def _kind(name: str, asked: Config, mount: Mount, pid: int) -> Fact:
     kind = asked.get("type") or "bind"
     options = asked.get("options", [])
     if kind == "bind" or "bind" in options or "rbind" in options:
-        return _bind(name, asked["source"], mount)
+        return _bind(name, asked["source"], mount, pid)
     fits = mount.fstype == kind or (kind == "cgroup" and mount.fstype in _CGROUP)
     return Fact(name, kind, mount.fstype, fits, f"{_WHERE} {mount.target}")
 
 
-def _bind(name: str, source: str, mount: Mount) -> Fact:
-    """A bind mount is right when the device and the end of the path are those of its source."""
-    device = Path(source).stat().st_dev
-    same = mount.device == f"{os.major(device)}:{os.minor(device)}"
-    # On btrfs, stat(2) and mountinfo name different devices; the path still tells.
-    ok = (same or mount.fstype == "btrfs") and os.path.realpath(source).endswith(mount.root.rstrip("/"))
-    return Fact(name, f"bind of {source}", f"bind of {mount.root}", ok, f"{_WHERE} {mount.target}")
+def _bind(name: str, source: str, mount: Mount, pid: int) -> Fact:
+    """A bind mount is right when the container finds at the target the very file that the source is."""
+    status = _status(pid, mount.target)
+    ok = status is not None and os.path.samestat(status, Path(source).stat())
+    where = f"/proc/PID/root{mount.target}"
+    return Fact(name, f"bind of {source}", f"bind of {source if ok else mount.root}", ok, where)
 
 
 def _tmpfs(asked: Config, mount: Mount) -> Iterator[Fact]:
@@ -167,7 +166,7 @@ def _status(pid: int, target: str) -> os.stat_result | None:
 
 def _listing(pid: int, target: str) -> list[str]:
     with inside.opened(Path(f"/proc/{pid}/root"), target, os.O_DIRECTORY) as fd:
-        return os.listdir(f"/proc/self/fd/{fd}")  # noqa: PTH208 - a descriptor, not a path of ours
+        return os.listdir(f"/proc/self/fd/{fd}")
 
 
 def _nothing_else(config: Config, asked: dict[str, Config], rootfs: Path, seen: dict[str, Mount]) -> Fact:

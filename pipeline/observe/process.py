@@ -14,7 +14,7 @@ _CAPABILITIES = """
     SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
     AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
     PERFMON BPF CHECKPOINT_RESTORE
-""".split()  # noqa: SIM905 - a table reads better than forty quoted words
+""".split()
 # config-linux.md, Namespaces -> /proc/PID/ns
 _NAMESPACES = {
     "cgroup": "cgroup",
@@ -77,26 +77,39 @@ def _identity(config: Config, status: dict[str, str]) -> Iterator[Fact]:
         # Real, effective, saved and file-system id: proc(5).
         expected = words([_to_host(config, kind, user[kind])] * 4)
         observed = words(status[kind.capitalize()].split())
-        yield equal(kind, expected, observed, f"{_STATUS} {kind.capitalize()}")
+        ok = expected == observed or _may_change(config, kind, observed)
+        yield Fact(kind, expected, observed, ok, f"{_STATUS} {kind.capitalize()}")
     groups = sorted({_to_host(config, "gid", gid) for gid in user.get("additionalGids", [])})
     seen = sorted({int(gid) for gid in status["Groups"].split()})
     # crun counts the primary group among the supplementary ones in some versions, which gives nothing more.
     extra = set(seen) - {_to_host(config, "gid", user["gid"])}
-    ok = set(groups) <= set(seen) and extra <= set(groups)
+    ok = (set(groups) <= set(seen) and extra <= set(groups)) or _may_change(config, "gid", words(seen))
     yield Fact("groups", words(groups), words(seen), ok, f"{_STATUS} Groups")
+
+
+def _may_change(config: Config, kind: str, observed: str) -> bool:
+    """A program that was given CAP_SETUID or CAP_SETGID may have become any other mapped user, but root."""
+    given = (config["process"].get("capabilities") or {}).get("bounding", [])
+    root = str(_to_host(config, kind, 0))
+    return f"CAP_SET{kind.upper()}" in given and root not in observed.split(",")
 
 
 def _privileges(config: Config, status: dict[str, str]) -> Iterator[Fact]:
     process = config["process"]
-    wanted = "1" if process.get("noNewPrivileges") else "0"
-    yield equal("no_new_privileges", wanted, status["NoNewPrivs"], f"{_STATUS} NoNewPrivs")
+    wanted = 1 if process.get("noNewPrivileges") else 0
+    yield _at_least("no_new_privileges", wanted, status["NoNewPrivs"], f"{_STATUS} NoNewPrivs")
     mode = _SECCOMP_FILTER if config["linux"].get("seccomp") else 0
-    yield equal("seccomp", mode, status["Seccomp"], f"{_STATUS} Seccomp")
+    yield _at_least("seccomp", mode, status["Seccomp"], f"{_STATUS} Seccomp")
     for field, expected in _expected_capabilities(config).items():
         seen = int(status[field], 16)
         # Fewer is fine: a program may give up what it was given.
         ok = seen & ~expected == 0
         yield Fact(f"capabilities {field}", _names(expected), _names(seen), ok, f"{_STATUS} {field}")
+
+
+def _at_least(name: str, wanted: int, seen: str, where: str) -> Fact:
+    """A value that a program can only raise, to its own disadvantage."""
+    return Fact(name, str(wanted), seen, seen.lstrip("-").isdigit() and int(seen) >= wanted, where)
 
 
 def _expected_capabilities(config: Config) -> dict[str, int]:
@@ -125,16 +138,18 @@ def _names(mask: int) -> str:
 def _limits(config: Config, pid: int) -> Iterator[Fact]:
     seen = proc.limits(pid)
     for limit in config["process"].get("rlimits", []):
-        expected = f"{limit['soft']}:{limit['hard']}"
-        observed = "{}:{}".format(*seen.get(limit["type"], ("unknown", "unknown")))
-        yield equal(f"rlimit {limit['type'][7:].lower()}", expected, observed, "/proc/PID/limits")
+        soft, hard = seen.get(limit["type"], (-1, -1))
+        expected, observed = f"{limit['soft']}:{limit['hard']}", f"{soft}:{hard}"
+        # A program may move the soft limit up to the hard one (Node.js does), and the hard one down.
+        ok = 0 <= hard <= limit["hard"]
+        yield Fact(f"rlimit {limit['type'][7:].lower()}", expected, observed, ok, "/proc/PID/limits")
 
 
 def _labels(config: Config, pid: int) -> Iterator[Fact]:
     process = config["process"]
     if "oomScoreAdj" in process:
         seen = proc.text(pid, "oom_score_adj")
-        yield equal("oom_score_adj", process["oomScoreAdj"], seen, "/proc/PID/oom_score_adj")
+        yield _at_least("oom_score_adj", process["oomScoreAdj"], seen, "/proc/PID/oom_score_adj")
     for key in ("apparmorProfile", "selinuxLabel"):
         if process.get(key):
             # AppArmor adds the mode: `name (enforce)`.

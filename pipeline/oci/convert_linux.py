@@ -40,7 +40,7 @@ def linux(inputs: Inputs, sources: Provenance) -> Linux:
         resources=resources(inputs, sources),
         sysctl=dict(bundle.sysctls) or None,
         seccomp=msgspec.convert(inputs.seccomp, Seccomp) if inputs.seccomp is not None else None,
-        rootfs_propagation="rprivate",
+        rootfs_propagation="private",
         masked_paths=baseline.masked_paths(),
         readonly_paths=baseline.READONLY_PATHS,
     )

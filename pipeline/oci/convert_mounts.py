@@ -53,11 +53,7 @@ def volume_fates(bundle: Bundle, declared: tuple[str, ...]) -> dict[str, str]:
     """Return for each covered VOLUME what it became: `bind SOURCE`, `volume NAME` or `tmpfs`."""
     fates = {}
     for path in sorted(declared):
-        over = [
-            item
-            for item in _items(bundle)
-            if PurePosixPath(path).is_relative_to(item.target)
-        ]
+        over = [item for item in _items(bundle) if PurePosixPath(path).is_relative_to(item.target)]
         if over:
             nearest = max(over, key=lambda item: len(PurePosixPath(item.target).parts))
             fates[path] = f"{nearest.type.value} {nearest.source}" if isinstance(nearest, Volume) else "tmpfs"

@@ -100,7 +100,7 @@ def check_config(
     if len(config.diff_ids) != len(manifest.layers):
         raise PipelineError(
             "bad-manifest",
-            f"{where} cannot be used: {len(manifest.layers)} layers, and {len(config.diff_ids)} in its config",
+            f"{where} cannot be used: {len(manifest.layers)} layers, {len(config.diff_ids)} in its config",
             hint="the image is damaged or badly built: build it again",
         )
     actual = canonical_platform(config.platform)
@@ -146,7 +146,7 @@ def blob_fault(path: Path, blob: Descriptor) -> str | None:
 
 
 def verify_layout(root: Path) -> None:
-    """Read every byte of the one image in a layout again. Raises PipelineError as `read_image`, `bad-blob`."""
+    """Read every byte of the one image in a layout again. Raises as `read_image` does, `bad-blob`."""
     image = read_image(root)
     for digest, wrong in blob_faults(root / "blobs", [image.manifest.config, *image.layers]).items():
         raise bad_blob(image.blob(digest), wrong)

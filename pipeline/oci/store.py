@@ -50,7 +50,7 @@ class Intake:
     def __init__(self, blobs: Path, folder: Path) -> None:
         self._blobs = blobs
         self._folder = folder
-        self._seen: dict[tuple[str, int], Future[str | None]] = {}
+        self._seen: dict[tuple[str, tuple[int, int]], Future[str | None]] = {}
         # hashlib lets go of the interpreter's lock, so two threads use two cores.
         self._pool = ThreadPoolExecutor(2)
         (folder / "sha256").mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,8 @@ class Intake:
             os.link(self.path(digest), blob_path(layout / "blobs", digest))
 
     def _begin(self, blob: Descriptor) -> Future[str | None]:
-        # The inode counts: skopeo fetches a config anew, though it is there, and puts it in its place.
-        key = (blob.digest, _inode(self.path(blob.digest)))
+        # The same name may be another file: skopeo fetches a config anew, though it is there.
+        key = (blob.digest, _seen(self.path(blob.digest)))
         if key not in self._seen:
             self._seen[key] = self._pool.submit(self._check, blob)
         return self._seen[key]
@@ -110,7 +110,7 @@ class Intake:
         faults = {digest: fault for digest, check in checks.items() if (fault := check.result())}
         for digest in faults:
             discard(self._blobs, self.path(digest))
-            # The next file may get the same inode number.
+            # The next file may get the same inode number at the same time.
             self._seen = {key: check for key, check in self._seen.items() if key[0] != digest}
         return faults
 
@@ -131,11 +131,12 @@ def discard(blobs: Path, path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _inode(path: Path) -> int:
+def _seen(path: Path) -> tuple[int, int]:
     try:
-        return path.lstat().st_ino
+        status = path.lstat()
     except FileNotFoundError:
-        return 0
+        return (0, 0)
+    return (status.st_ino, status.st_mtime_ns)
 
 
 def _keep(path: Path, stored: Path, blob: Descriptor) -> None:

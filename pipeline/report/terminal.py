@@ -115,7 +115,9 @@ class Reporter:
         self._counts["run"] += 1
         took = time.monotonic() - self._started[task.name]
         name = f"{task.name:<26}"
-        self._console.line(f"{self._console.paint(name, '32')} {took:6.2f} s  {self._console.paint(why, '2')}")
+        self._console.line(
+            f"{self._console.paint(name, '32')} {took:6.2f} s  {self._console.paint(why, '2')}"
+        )
 
     def skip_uptodate(self, task: Any) -> None:
         """Called when a task is fresh."""

@@ -156,7 +156,7 @@ def _contradictions(merged: Merged) -> Iterator[PipelineError]:
         yield merged.error("bad-combination", "without a network no port leads to the container", key, hint)
     if values.get("network_mode") == "host":
         for name in values.get("sysctls", ()):
-            if name.startswith("net"):
+            if name.startswith("net."):
                 hint = "set it on the host, or take it out"
                 message = f"`{name}` would change the host, since `network_mode` is `host`"
                 yield merged.error("bad-combination", message, "sysctls", hint, (name,))

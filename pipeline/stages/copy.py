@@ -14,10 +14,10 @@ from pipeline.errors import PipelineError
 from pipeline.files import compact_json, remove_tree
 from pipeline.model.image import ImageConfig
 from pipeline.model.nouns import Platform
+from pipeline.model.reference import Reference
 from pipeline.oci import layout, store
 from pipeline.oci.identity import identity
 from pipeline.oci.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest, parse
-from pipeline.model.reference import Reference
 from pipeline.paths import Project
 from pipeline.registry import config_of, manifest_of
 from pipeline.tools import skopeo

@@ -91,7 +91,10 @@ _ADVICE: dict[Kind, tuple[str, str]] = {
     Kind.END: ("the connection ended too early", "run it again; what has come is kept"),
     Kind.REFUSED: ("nothing listens at {host}", "check the host and its port, and that the registry runs"),
     Kind.TIMEOUT: ("the time limit passed", "raise COOPERAGE_PULL_TIMEOUT_S, or look at the network"),
-    Kind.STALLED: ("no byte came for a while", "look at the network, or raise COOPERAGE_STALL_TIMEOUT_S"),
+    Kind.STALLED: (
+        "no byte came for a while",
+        "look at the network (a limit on requests looks like this too), or raise COOPERAGE_STALL_TIMEOUT_S",
+    ),
     Kind.DNS: ("the name {host} cannot be looked up now", "look at the network and /etc/resolv.conf"),
     Kind.NO_HOST: ("there is no host {host}", "check the spelling of `image:`"),
     Kind.OFFLINE: ("there is no network", "connect this machine, or use a local image (oci:, oci-archive:)"),

@@ -1,4 +1,3 @@
-# ruff: noqa: S108 - paths of the container, not of this host
 """A hardened bundle written by hand: busybox, one mapping, every protection that `smoke` looks for."""
 
 from __future__ import annotations

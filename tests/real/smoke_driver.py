@@ -10,6 +10,7 @@ from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pipeline.errors import PipelineError
 from pipeline.paths import Project
 from pipeline.tools.runtimes.sweep import sweep
 from tests.real.smoke_project import make_cell
@@ -31,6 +32,9 @@ def main() -> int:
             make_cell(project, sys.argv[2]).build()
     except KeyboardInterrupt:
         return 130
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -79,8 +79,8 @@ def append(part: str, text: str) -> Change:
 KEYS: dict[str, tuple[str, list[str]]] = {
     "image": ("image: oci:IMAGE:other", ALL[:2] + ALL[3:]),
     "platform": ("platform: linux/amd64", []),
-    "entrypoint": ("entrypoint: [/bin/busybox]\ncommand: [httpd, -f, -v, -p, '8080', -h, /www]", FROM_SPEC),
-    "command": ("command: [-v]", FROM_SPEC),
+    "entrypoint": ("entrypoint: [/bin/sh, /bin/serve]\ncommand: [-p, '8080']", FROM_SPEC),
+    "command": ("command: [-p, '8080', -v]", FROM_SPEC),
     "user": ('user: "65532"', FROM_SPEC),
     "group_add": ("group_add: [3000]", FROM_SPEC),
     "environment": ("environment: {A: b}", FROM_SPEC),
@@ -155,7 +155,10 @@ OTHER_CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a comment in a stage": (append("pipeline/stages/unpack.py", "# nothing\n"), []),
     "the code of validate": (append("pipeline/stages/validate.py", "_ADDED = 1\n"), ["validate"]),
     "the code of spec, with equal output": (append("pipeline/stages/spec.py", "_ADDED = 1\n"), ["spec"]),
-    "the code of unpack, with equal output": (append("pipeline/stages/unpack.py", "_ADDED = 1\n"), ["unpack"]),
+    "the code of unpack, with equal output": (
+        append("pipeline/stages/unpack.py", "_ADDED = 1\n"),
+        ["unpack"],
+    ),
     "the code of smoke": (append("pipeline/stages/smoke.py", "_ADDED = 1\n"), ["smoke"]),
     "doit's database and all caches gone": (lambda w: shutil.rmtree(w.out / ".state"), []),
     "the clock moved by a year": (lambda w: shift_times(w.root, 365 * 86400), []),
@@ -206,7 +209,7 @@ def test_a_second_run_does_nothing_and_says_so(hello: Workspace) -> None:
 def test_status_and_explain_name_the_change(hello: Workspace) -> None:
     add_key("hostname: other")(hello)
     said = hello.doit("status", "hello").stdout
-    assert re.search(r'^spec:hello +stale +spec hostname: \S+ -> other$', said, re.M), said
+    assert re.search(r"^spec:hello +stale +spec hostname: \S+ -> other$", said, re.M), said
     assert re.search(r"^validate:hello +stale +spec may change$", said, re.M), said
     assert re.search(r"^unpack:hello +fresh$", said, re.M), said
     told = hello.doit("explain", "spec:hello").stdout

@@ -53,8 +53,12 @@ def test_kill_9_at_any_moment_is_mended_by_one_run(hello: Workspace) -> None:
         assert mended(hello, expected) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_an_interrupt_is_one_line_and_leaves_nothing(hello: Workspace, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_an_interrupt_is_one_line_and_leaves_nothing(
+    hello: Workspace, number: signal.Signals, code: int
+) -> None:
     """As a terminal does it: the signal goes to the whole foreground group."""
     for after_s in (0.4, 0.8, 1.2):
         hello.doit("forget", "unpack:hello", "smoke:hello/runc", code=None)

@@ -382,6 +382,71 @@ def test_each_protection_that_is_dropped_fails_the_cell(
     assert cell.result()["result"] == "failed"
 
 
+def test_a_program_may_raise_its_soft_limits(project: Project) -> None:
+    """As Node.js does at its start: the hard limit is what protects."""
+    cell = make_cell(with_args(project, "/bin/sh", "-c", "ulimit -S -n 500; " + SERVER[2]), "runc")
+    cell.build()
+    assert cell.fact("rlimit nofile") == {
+        "name": "rlimit nofile",
+        "expected": "256:512",
+        "observed": "500:512",
+        "ok": True,
+        "where": "/proc/PID/limits",
+    }
+
+
+@pytest.mark.parametrize(("uid", "effective"), [(0, "NET_BIND_SERVICE"), (65532, "none")])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_a_given_capability_becomes(project: Project, runtime: str, uid: int, effective: str) -> None:
+    """execve(2) keeps it for root; for others only the bounding set remembers."""
+    config = config_of(project)
+    kinds = ("bounding", "effective", "permitted")
+    config["process"]["capabilities"] |= {kind: ["CAP_NET_BIND_SERVICE"] for kind in kinds}
+    config["process"]["user"] = {"uid": uid, "gid": uid}
+    write_config(project, config)
+    cell = make_cell(project, runtime)
+    cell.build()
+    assert cell.fact("capabilities CapEff")["observed"] == effective
+    assert cell.fact("capabilities CapEff")["expected"] == effective
+    assert cell.fact("capabilities CapBnd")["observed"] == "NET_BIND_SERVICE"
+
+
+def test_an_ambient_capability_is_seen(project: Project) -> None:
+    """The way to give one to a program that is not root."""
+    config = config_of(project)
+    config["process"]["capabilities"] = dict.fromkeys(
+        config["process"]["capabilities"], ["CAP_NET_BIND_SERVICE"]
+    )
+    write_config(project, config)
+    cell = make_cell(project, "runc")
+    cell.build()
+    seen = {
+        kind: cell.fact(f"capabilities Cap{kind}")["observed"] for kind in ("Eff", "Prm", "Inh", "Bnd", "Amb")
+    }
+    assert set(seen.values()) == {"NET_BIND_SERVICE"}
+
+
+def test_a_limit_above_the_host_is_said_before_the_start(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without CAP_SYS_RESOURCE nobody goes above the hard limit, so no runtime can."""
+    config = config_of(project)
+    config["process"]["rlimits"][1] = {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2**40}
+    write_config(project, config)
+    monkeypatch.setattr("pipeline.stages.smoke.proc.status", lambda _: {"CapEff": "000001fffeffffff"})
+    error = failure(make_cell(project, "runc"))
+    assert error.code == "ulimit-above-host"
+    assert "ulimits.nofile wants 1099511627776; this host lets nobody go above " in str(error)
+
+
+def test_a_program_that_crashes_when_it_is_stopped(project: Project) -> None:
+    """A crash is one at any time."""
+    script = SERVER[2].replace("exit 0", "kill -SEGV 1; busybox dmesg; exec busybox dmesg")
+    error = failure(make_cell(with_args(project, "/bin/sh", "-c", script), "runc"))
+    assert error.code == "crashed"
+    assert "was ended by SIGSYS when it got SIGTERM" in str(error)
+
+
 def bind(project: Project, source: Path) -> None:
     """Mount a folder of the host at /data."""
     config = config_of(project)

@@ -83,7 +83,7 @@ class Container:
         self._scratch = scratch
         self._log = log
         self._pidfd = -1
-        self._namespaces: set[int] = set()
+        self._namespaces: dict[int, int] = {}
         self._held: HeldRecord | None = None
         self._owner = threading.get_ident()
         self._closing = threading.RLock()
@@ -167,10 +167,15 @@ class Container:
         words = self.runtime.create(self.id, self.bundle, pid_file, self._runtime_log)
         self._must("create", words, output_fd=self.output.write_fd)
         self.output.close_writer()
-        self.pid = int(pid_file.read_text())
-        self._pidfd = os.pidfd_open(self.pid)
-        self._namespaces = set(proc.namespaces(self.pid).values()) - set(proc.namespaces().values())
-        self.cgroups = proc.cgroup_directories(self.pid)
+        try:
+            self.pid = int(pid_file.read_text())
+            self._pidfd = os.pidfd_open(self.pid)
+            self._namespaces = proc.pin_namespaces(self.pid)
+            self.cgroups = proc.cgroup_directories(self.pid)
+        except (OSError, ValueError):
+            raise RuntimeRefused(
+                f"{self.runtime.name}: the container ended before it was started", ""
+            ) from None
 
     def _record(self) -> Record:
         return Record(
@@ -191,12 +196,13 @@ class Container:
         state = self.runtime.state_folder(self.id)
         if not self.pid or leftovers(self.id, state, own):
             self.left = remove(self._record())
-        self.left += namespace_leftovers(self._namespaces)
+        self.left += namespace_leftovers(self._namespaces.keys())
         if self.output is not None and not self.output.finish(_OUTPUT_TIMEOUT_S):
             self.left.append("a process that holds the container's output open")
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        for fd in (self._pidfd, *self._namespaces.values()):
+            if fd >= 0:
+                os.close(fd)
+        self._pidfd, self._namespaces = -1, {}
 
     @property
     def _runtime_log(self) -> Path:
@@ -226,8 +232,10 @@ class Container:
 
     def _kill_stray(self, pid_file: Path) -> None:
         with suppress(OSError, ValueError):
-            fd = os.pidfd_open(int(pid_file.read_text()))
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            pid = int(pid_file.read_text())
+            fd = os.pidfd_open(pid)
+            if self.id in proc.text(pid, "cgroup"):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
             os.close(fd)
 
 

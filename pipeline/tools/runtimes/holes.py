@@ -24,6 +24,8 @@ class Hole:
 
     def concerns(self, number: tuple[int, ...], build: str) -> bool:
         """True when that version has it."""
+        if not number:
+            return True
         if number < self.since or (self.backported and re.fullmatch(self.backported, build)):
             return False
         series = [good for good in self.fixed if good[:2] == number[:2]]

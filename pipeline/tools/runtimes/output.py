@@ -48,16 +48,23 @@ class Output:
         """How much was printed beyond the log's limit."""
         return self._dropped
 
+    def _write(self, content: bytes) -> int:
+        # A full disk must not stop the container, which would wait for us to read on.
+        try:
+            return os.write(self._log, content)
+        except OSError:
+            return 0
+
     def _drain(self) -> None:
         try:
             while piece := os.read(self._reader, _PIECE_BYTES):
                 self._tail = (self._tail + piece)[-_TAIL_BYTES:]
                 kept = piece[: MAX_LOG_BYTES - self._written]
-                os.write(self._log, kept)
-                self._written += len(kept)
-                self._dropped += len(piece) - len(kept)
+                written = self._write(kept)
+                self._written += written
+                self._dropped += len(piece) - written
             if self._dropped:
-                os.write(self._log, f"\n… cut: {self._dropped} more bytes after {self._written}\n".encode())
+                self._write(f"\n… cut: {self._dropped} more bytes after {self._written}\n".encode())
         finally:
             os.close(self._reader)
             os.close(self._log)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,7 +41,13 @@ class HeldRecord:
     def create(cls, folder: Path, record: Record) -> HeldRecord:
         """Write a record and lock it, in one step as others see it."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / (record.container + _SUFFIX)
+        while True:
+            # A sweep that comes between open and lock takes the file for a dead owner's and removes it.
+            with suppress(FileNotFoundError):
+                return cls._create(folder / (record.container + _SUFFIX), record)
+
+    @classmethod
+    def _create(cls, path: Path, record: Record) -> HeldRecord:
         unfinished = path.with_suffix(_UNFINISHED)
         fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline import proc
 from pipeline.files import remove_tree
-from pipeline.run import run, which
+from pipeline.run import ToolFailed, run, which
 from pipeline.tools.runtimes.record import Record
 from pipeline.tools.runtimes.registry import ADAPTERS
 
@@ -22,6 +22,8 @@ _PAUSE_S = 0.01
 
 def remove(record: Record) -> list[str]:
     """Remove the container that `record` names; return what could not be removed."""
+    # First of all its processes: `delete` waits in vain for one that is frozen.
+    kill_all(find_cgroups(record.container))
     _delete(record)
     folders = list(find_cgroups(record.container))
     kill_all(folders)
@@ -120,14 +122,19 @@ def _delete(record: Record) -> None:
     if adapter is not None and program is not None:
         runtime = adapter(program, Path(record.root))
         # Its answer is not trusted: what is really left is looked at afterwards.
-        run(runtime.delete(record.container, force=True), timeout_s=_DELETE_TIMEOUT_S, check=False)
+        with suppress(ToolFailed):
+            run(runtime.delete(record.container, force=True), timeout_s=_DELETE_TIMEOUT_S, check=False)
 
 
-def namespace_leftovers(inodes: set[int]) -> list[str]:
-    """Return the processes and mounts that keep one of these namespaces alive; zombies do not."""
+def namespace_leftovers(inodes: Collection[int]) -> list[str]:
+    """Return the processes and mounts that keep one of these namespaces alive; zombies do not.
+
+    The caller holds the namespaces open: the kernel gives the inode of a namespace that ended to the next.
+    """
     left = []
-    for pid in proc.processes() if inodes else ():
-        if not inodes.isdisjoint(proc.namespaces(pid, ("mnt", "net", "pid")).values()):
+    known = set(inodes)
+    for pid in proc.processes() if known else ():
+        if not known.isdisjoint(proc.namespaces(pid, ("mnt", "net", "pid")).values()):
             left.append(f"process {pid} in a namespace of the container")
     pinned = [mount for mount in proc.mounts() if mount.fstype == "nsfs"]
     return left + [f"mount {m.target} of {m.root}" for m in pinned if _inode(m.root) in inodes]

@@ -19,7 +19,7 @@ def sweep(project: Project) -> list[str]:
     Only containers named by our records are touched. Safe to run at any time, twice, and beside another.
     """
     try:
-        names = os.listdir(project.running)  # noqa: PTH208 - pathlib costs more, and this runs at every start
+        names = os.listdir(project.running)
     except FileNotFoundError:
         return []
     if not names:
@@ -34,9 +34,13 @@ def _sweep_one(path: Path, project: Path) -> str | None:
     with abandoned(path, project) as held:
         if held is None:
             return None
+        from pipeline.errors import PipelineError
         from pipeline.tools.runtimes.removal import remove
 
-        left = remove(held.record)
+        try:
+            left = remove(held.record)
+        except (OSError, PipelineError) as error:
+            left = [str(error)]
         held.release(remove=not left)
         if left:
             return f"could not remove all of container {held.record.container}: {', '.join(left)}"

@@ -1,0 +1,370 @@
+"""`unpack` as the engine runs it, with the real umoci: owners, mount points, reuse, crashes, full disks."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.files import changed_entries, scan_tree, tree_digest
+from pipeline.oci.users import resolve_user
+from pipeline.stages import unpack as stage
+from tests.evil_images import Tar, layer
+from tests.real.unpack_shop import BASE, Shop
+
+pytestmark = [pytest.mark.real, pytest.mark.root]
+PROJECT = Path(__file__).resolve().parents[2]
+TMPFS = {"target": "/tmp", "mode": 0o1777}  # noqa: S108 - a path of the container
+VOLUME = {"type": "volume", "source": "data", "target": "/srv/data"}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A project with a small image."""
+    made = Shop(tmp_path)
+    made.image([layer(_tar())])
+    return made
+
+
+def _tar() -> Tar:
+    tar = Tar().dir("etc").add("etc/passwd", content=b"root:x:0:0::/root:/bin/sh\n", uid=3, gid=4)
+    tar.add("usr/bin/su", content=b"su", mode=0o4755).add("deep/er/file", content=b"x" * 70_000, uid=65532)
+    return tar.dir("srv", 0o750, uid=7).link("bin", "usr/bin").dir("tmp", 0o755)
+
+
+def _large() -> Tar:
+    random.seed(1)
+    tar = Tar()
+    for number in range(1000):
+        tar.add(f"d{number % 30}/f{number}", content=random.randbytes(5000))  # noqa: S311
+    return tar
+
+
+def test_two_unpacks_are_equal(shop: Shop, tmp_path: Path) -> None:
+    """The digest depends on nothing but image and spec; a umask of 077 changes nothing."""
+    (tmp_path / "b").mkdir()
+    other = Shop(tmp_path / "b")
+    other.image([layer(_tar())])
+    assert shop.build() == "never built"
+    before = os.umask(0o077)
+    try:
+        other.build()
+    finally:
+        os.umask(before)
+    assert shop.receipt()["digest"] == other.receipt()["digest"] == tree_digest(scan_tree(shop.rootfs))
+    assert shop.facts() == other.facts()
+    assert shop.build() is None
+
+
+def test_every_owner_is_mapped(shop: Shop) -> None:
+    """Also of folders that no layer lists, and of mount points."""
+    shop.build(volumes=[VOLUME])
+    owners = {entry.path: (entry.uid - BASE, entry.gid - BASE) for entry in scan_tree(shop.rootfs)}
+    assert owners["etc/passwd"] == (3, 4)
+    assert owners["deep/er/file"] == (65532, 0)
+    assert owners["srv"] == (7, 0)
+    assert owners["."] == owners["deep"] == owners["srv/data"] == owners["proc"] == (0, 0)
+    assert all(0 <= number < 65536 for owner in owners.values() for number in owner)
+
+
+def test_host_ids_without_a_user_namespace(shop: Shop) -> None:
+    """`userns: host` maps nothing."""
+    shop.build(userns="host")
+    assert (shop.rootfs / "etc/passwd").stat().st_uid == 3
+    assert shop.paths.bundle.stat().st_gid == 0
+
+
+def test_the_bundle_s_folder_is_closed_to_others(shop: Shop) -> None:
+    """0710 root and the container's root group, set again whenever the stage runs."""
+    shop.build()
+    shop.paths.bundle.chmod(0o777)
+    shop.build(userns="1000000000:65536")
+    status = shop.paths.bundle.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o710, 0, 1_000_000_000)
+    assert sorted(path.name for path in shop.paths.bundle.iterdir()) == ["rootfs"]
+
+
+def test_the_record_is_that_of_the_tree(shop: Shop) -> None:
+    """What was recorded is there, and a change is seen."""
+    shop.build()
+    assert changed_entries(shop.rootfs, shop.paths.tree_record) == []
+    (shop.rootfs / "usr/bin/su").write_text("no")
+    assert changed_entries(shop.rootfs, shop.paths.tree_record) == ["usr/bin/su"]
+
+
+def test_privileges_are_taken_and_said(shop: Shop) -> None:
+    """A set-id bit goes unless the spec keeps it; it is told either way."""
+    shop.build()
+    assert stat.S_IMODE((shop.rootfs / "usr/bin/su").stat().st_mode) == 0o755
+    assert "took set-id bits or capabilities from /usr/bin/su (4755)" in shop.said
+    shop.build(keep_privileged_files=["/bin/su"])
+    assert stat.S_IMODE((shop.rootfs / "usr/bin/su").stat().st_mode) == 0o4755
+    assert "kept them on /usr/bin/su (4755)" in shop.said
+
+
+def test_mount_points_are_made(shop: Shop, tmp_path: Path) -> None:
+    """One for each mount of spec and image, of the right kind; none where the runtime makes them."""
+    shop.image([layer(_tar())], {"Volumes": {"/data": {}, "../../up": {}, "/": {}, "/dev/x": {}}})
+    (tmp_path / "conf").write_text("conf")
+    binds = [{"type": "bind", "source": "./conf", "target": "/etc/app/conf"}, VOLUME]
+    devices = [{"host": "/dev/null", "container": "/opt/null"}, {"host": "/dev/null", "container": "/dev/n"}]
+    shop.build(tmpfs=[TMPFS, {"target": "/run/x", "mode": 0o700}], volumes=binds, devices=devices)
+    modes = {entry.path: (entry.kind, f"{entry.mode:04o}") for entry in scan_tree(shop.rootfs)}
+    folder, file = ("dir", "0755"), ("file", "0644")
+    wanted = {"proc": folder, "sys": folder, "dev": folder, "data": folder, "up": folder, "srv/data": folder}
+    wanted |= {"etc/app/conf": file, "opt/null": file, "etc/resolv.conf": file, "etc/hosts": file}
+    wanted |= {"etc/hostname": file, "tmp": ("dir", "1777"), "run/x": ("dir", "0700")}
+    assert {path: modes[path] for path in wanted} == wanted
+    assert list((shop.rootfs / "dev").iterdir()) == []
+    assert shop.point("/tmp")["mode_was"] == 0o755  # noqa: S108
+    assert shop.point("/run/x")["made"] == ["/run", "/run/x"]
+
+
+def test_a_mount_point_behind_a_link_stays_inside(shop: Shop, tmp_path: Path) -> None:
+    """A link to the host's root leads to the container's, and that is said."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    tar = Tar().link("data", f"{outside}/v").link("etc/resolv.conf", "../run/systemd/resolv.conf").link("up", "../..")
+    shop.image([layer(tar)])
+    shop.build(volumes=[{**VOLUME, "target": "/data/x"}, {**VOLUME, "target": "/up/y"}])
+    assert list(outside.iterdir()) == []
+    assert shop.point("/data/x")["place"] == f"{outside}/v/x"
+    assert (shop.rootfs / str(outside)[1:] / "v/x").is_dir()
+    assert (shop.rootfs / "y").is_dir()
+    assert (shop.rootfs / "run/systemd/resolv.conf").is_file()
+    assert any(line.startswith("mount point behind a link: /data/x -> ") for line in shop.said)
+
+
+def test_what_a_mount_hides_is_said(shop: Shop) -> None:
+    """Files of the image under a volume are not seen in the container."""
+    shop.build(volumes=[{**VOLUME, "target": "/deep"}])
+    assert shop.point("/deep")["hides"] == 1
+    assert "a mount will hide what the image has in /deep (1; volume data)" in shop.said
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("/etc/passwd", "/etc/passwd (volume data) needs a directory to mount on, and in the image it is a regular"),
+        ("/etc/passwd/x", "cannot be resolved in the image: Not a directory"),
+        ("/loop/x", "cannot be resolved in the image: Too many levels of symbolic links"),
+        ("/top", "/top (volume data) is the root of the container"),
+        ("/pipe", "in the image it is a FIFO"),
+    ],
+)
+def test_what_stands_in_the_way(shop: Shop, target: str, said: str) -> None:
+    """Nothing of the image is replaced by a mount point."""
+    tar = _tar().link("loop", "loop").link("top", "/").add("pipe", b"6")
+    shop.image([layer(tar)])
+    with pytest.raises(PipelineError) as caught:
+        shop.build(volumes=[{**VOLUME, "target": target}])
+    assert (caught.value.code, said in caught.value.message) == ("bad-mount-point", True), caught.value.message
+
+
+def test_other_mount_points_need_no_new_unpacking(shop: Shop, tmp_path: Path) -> None:
+    """The tree is altered, and is what a new unpacking would have made."""
+    shop.build(volumes=[VOLUME, {**VOLUME, "target": "/gone/away"}], tmpfs=[TMPFS])
+    inode = (shop.rootfs / "deep/er/file").stat().st_ino
+    changed = {"volumes": [{**VOLUME, "target": "/srv/other"}], "tmpfs": [{"target": "/srv", "mode": 0o700}]}
+    shop.build(**changed)
+    assert (shop.rootfs / "deep/er/file").stat().st_ino == inode
+    assert not (shop.rootfs / "gone").exists()
+    assert stat.S_IMODE((shop.rootfs / "tmp").stat().st_mode) == 0o755
+    assert changed_entries(shop.rootfs, shop.paths.tree_record) == []
+    (tmp_path / "b").mkdir()
+    fresh = Shop(tmp_path / "b")
+    fresh.image([layer(_tar())])
+    fresh.build(**changed)
+    assert shop.receipt()["digest"] == fresh.receipt()["digest"] == tree_digest(scan_tree(shop.rootfs))
+    assert shop.facts() == fresh.facts()
+
+
+@pytest.mark.parametrize("key", ["userns", "keep_privileged_files", "image"])
+def test_another_tree_is_unpacked_anew(shop: Shop, key: str) -> None:
+    """Whatever else changes, nothing of the old tree is used."""
+    shop.build()
+    inode = (shop.rootfs / "deep/er/file").stat().st_ino
+    changed = {"userns": "1000000000:65536", "keep_privileged_files": ["/usr/bin/su"]}
+    if key == "image":
+        shop.image([layer(_tar().add("new"))])
+        shop.build()
+    else:
+        shop.build(**{key: changed[key]})
+    assert (shop.rootfs / "deep/er/file").stat().st_ino != inode
+
+
+def test_a_changed_tree_is_not_built_upon(shop: Shop) -> None:
+    """Someone put a file into the rootfs: it is unpacked anew, and said."""
+    shop.build()
+    (shop.rootfs / "usr/bin/evil").write_text("evil")
+    shop.build(volumes=[VOLUME])
+    assert not (shop.rootfs / "usr/bin/evil").exists()
+    assert "the rootfs is not as it was unpacked: unpacking it again" in shop.said
+
+
+def test_a_failure_while_reusing_leaves_nothing_half(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old receipt goes before the old tree is touched."""
+    shop.build()
+    digest = shop.receipt()["digest"]
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(stage, "prepare", fail)
+        shop.build(volumes=[VOLUME])
+    assert not shop.paths.receipt("unpack").exists()
+    assert shop.build() == "never built"
+    assert shop.receipt()["digest"] == digest
+
+
+@pytest.mark.parametrize("phase", ["tars", "tars/0.tar", "skeleton", "rootfs", "rootfs/d9", "rootfs/proc", "tree.json"])
+def test_killed_and_run_again(tmp_path: Path, phase: str, large_digest: str) -> None:
+    """kill -9 at any moment: no process stays, and the next run makes the same bundle."""
+    shop = Shop(tmp_path)
+    shop.image([layer(_large())])
+    shop.write_spec()
+    _kill_at(shop, phase)
+    assert not shop.paths.receipt("unpack").exists() or shop.receipt()["digest"] == large_digest
+    _wait_for_silence(str(tmp_path))
+    shop.engine({}).sweep()
+    assert list(shop.project.tmp.iterdir()) == []
+    shop.build()
+    assert shop.receipt()["digest"] == large_digest == tree_digest(scan_tree(shop.rootfs))
+
+
+@pytest.fixture(scope="module")
+def large_digest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What an undisturbed run makes of the large image."""
+    shop = Shop(tmp_path_factory.mktemp("large"))
+    shop.image([layer(_large())])
+    shop.build()
+    return str(shop.receipt()["digest"])
+
+
+def _kill_at(shop: Shop, phase: str) -> None:
+    root = shop.project.root
+    argv = [sys.executable, "-m", "tests.real.unpack_shop", str(root)]
+    with subprocess.Popen(argv, cwd=PROJECT, start_new_session=True) as process:
+        while process.poll() is None and not list(shop.project.tmp.glob(f"*/{phase}")):
+            time.sleep(0.001)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_for_silence(word: str) -> None:
+    """No process works in the folder `word`: children die with their parent."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not [pid for pid in os.listdir("/proc") if pid.isdigit() and _works_in(pid, word)]:  # noqa: PTH208
+            return
+        time.sleep(0.05)
+    pytest.fail(f"a process still works in {word}")
+
+
+def _works_in(pid: str, word: str) -> bool:
+    try:
+        return pid != str(os.getpid()) and str(Path(f"/proc/{pid}/cwd").readlink()).startswith(word)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize(("copies", "inodes"), [(2, 0), (1, 0), (1, 200)], ids=["inflating", "filling", "umoci"])
+def test_full_disk(small_disk: Path, copies: int, inodes: int) -> None:
+    """No space left: said as such, nothing half-made stays, and with room it works."""
+    shop = Shop(small_disk)
+    content = random.randbytes(9 << 20)  # noqa: S311
+    many = Tar()
+    for number in range(500 if inodes else 0):
+        many.add(f"many/{number}", content=b"x")
+    shop.image([*(layer(Tar().add(f"f{n}", content=content)) for n in range(copies)), layer(many)])
+    if inodes:
+        subprocess.run(["mount", "-o", f"remount,size=48m,nr_inodes={inodes}", small_disk], check=True)
+    with pytest.raises(PipelineError) as caught:
+        shop.build()
+    assert caught.value.code == "no-space"
+    assert "no space left" in caught.value.message
+    assert list(shop.project.tmp.iterdir()) == []
+    assert not shop.paths.receipt("unpack").exists()
+    subprocess.run(["mount", "-o", "remount,size=128m,nr_inodes=10000", small_disk], check=True)
+    shop.build()
+    assert (shop.rootfs / "f0").read_bytes() == content
+
+
+def _fake_umoci(folder: Path, script: str) -> str:
+    (folder / "fake").mkdir()
+    program = folder / "fake/umoci"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec echo "umoci version 0"\n{script}\n')
+    program.chmod(0o755)
+    return f"{folder / 'fake'}:{os.environ['PATH']}"
+
+
+def test_a_crash_of_umoci_shows_no_trace(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has it; the user is told that it crashed and where to look."""
+    trace = "panic: runtime error: index out of range [1]\\n\\ngoroutine 1 [running]:\\nmain.main()\\n"
+    monkeypatch.setenv("PATH", _fake_umoci(tmp_path, f'printf "{trace}" >&2; exit 2'))
+    with pytest.raises(PipelineError) as caught:
+        shop.build()
+    assert str(caught.value).splitlines() == [
+        "error[umoci-failed]: umoci exited 2 while unpacking",
+        "  it crashed",
+        f"  help: the whole output is in {shop.paths.log('unpack')}",
+    ]
+    assert "goroutine 1 [running]" in shop.paths.log("unpack").read_text()
+
+
+def test_umoci_that_hangs_is_stopped(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is a limit like the others."""
+    monkeypatch.setenv("PATH", _fake_umoci(tmp_path, "sleep 60"))
+    monkeypatch.setenv("COOPERAGE_LIMIT_SECONDS", "1")
+    with pytest.raises(PipelineError, match="umoci did not end within 1 s and was stopped"):
+        shop.build()
+
+
+def test_umoci_that_adds_something_is_caught(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the rootfs must come from the layers that were scanned."""
+    monkeypatch.setenv("PATH", _fake_umoci(tmp_path, "mkdir rootfs; echo evil > rootfs/x"))
+    with pytest.raises(PipelineError, match="/x in the rootfs holds something that no layer has"):
+        shop.build()
+
+
+def test_account_files_are_not_read_while_unpacking(shop: Shop, tmp_path: Path) -> None:
+    """`umoci unpack` follows a link to the host and hangs on a FIFO; here neither happens."""
+    (tmp_path / "passwd").write_text("evil:x:4242:4242::/:/bin/sh\n")
+    shop.image([layer(Tar().link("etc/passwd", f"{tmp_path}/passwd"))], {"User": "evil"})
+    shop.build()
+    with pytest.raises(PipelineError, match="user `evil` is not in /etc/passwd of the image"):
+        resolve_user(shop.rootfs, "evil")
+    shop.image([layer(Tar().add("etc/passwd", b"6").add("etc/group", content=b"x" * (17 << 20)))], {"User": "evil"})
+    shop.build()
+    with pytest.raises(PipelineError, match="/etc/group in the rootfs has 17825792 bytes; at most"):
+        resolve_user(shop.rootfs, "evil")
+    (shop.rootfs / "etc/group").unlink()
+    with pytest.raises(PipelineError, match="/etc/passwd in the rootfs is a FIFO"):
+        resolve_user(shop.rootfs, "evil")
+
+
+def test_progress_is_in_bytes_read(shop: Shop) -> None:
+    """It ends at the sum of the layers."""
+    shop.build()
+    done, total = shop.seen_bytes[-1]
+    assert done == total > 0

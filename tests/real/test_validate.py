@@ -1,0 +1,237 @@
+"""The judge on real bundles: with a real rootfs, this host, and the runtime's dry run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.checks import seccomp_floor
+from pipeline.checks.form import read_form
+from pipeline.checks.index import judge
+from pipeline.checks.subject import Subject
+from pipeline.model.nouns import Finding, Severity
+from pipeline.observe.host import held_capabilities, host_facts
+from pipeline.observe.rootfs import HostLook, RootfsLook
+from pipeline.tools.runtimes import registry
+from tests.conftest import Workspace
+from tests.judged import elf
+from tests.real.busybox_bundle import BASE, make_bundle, write_config
+from tests.test_checks_ladder import config as careful_config
+
+pytestmark = [pytest.mark.real, pytest.mark.root]
+
+HELLO = "image: demo:busybox-httpd\nhealthcheck: {http: 'http://:8080/'}\n"
+
+
+def result(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What findings.json says."""
+    found: dict[str, Any] = json.loads((workspace.out / name / "validate" / "findings.json").read_text())
+    return found
+
+
+def judged(folder: Path) -> dict[str, Finding]:
+    """The findings on a bundle from elsewhere, by rule."""
+    version = registry.get("runc").version().number
+    form = read_form("config.json", (folder / "config.json").read_text())
+    assert form.document is not None
+    assert form.config is not None
+    subject = Subject(
+        form.document,
+        form.config,
+        str(folder),
+        RootfsLook(folder / "rootfs"),
+        HostLook(),
+        host_facts("runc", version),
+    )
+    return {finding.rule: finding for finding in [*form.findings, *judge(subject)]}
+
+
+@pytest.fixture
+def open_path(workspace: Workspace) -> Path:
+    """A folder that a mapped root can reach, removed afterwards."""
+    return workspace.root / "box"
+
+
+def test_the_shipped_bundle_has_nothing_at_high_and_little_below(shared_workspace: Workspace) -> None:
+    shared_workspace.doit("bundle:hello")
+    found = result(shared_workspace, "hello")
+    assert (found["version"], found["bundle"]) == (1, "hello")
+    assert found["runtime"]["dry_run"] == "created and deleted"
+    assert found["counts"] | {"info": 0} == dict.fromkeys(
+        ("critical", "high", "medium", "low", "info", "waived"), 0
+    )
+
+
+def test_every_loosening_is_named_and_a_waiver_keeps_it(shared_workspace: Workspace) -> None:
+    loose = HELLO + (
+        "read_only: false\nuserns: host\nnetwork_mode: host\ncap_add: [SYS_ADMIN, CHOWN]\nseccomp: unconfined\n"
+        "ulimits: {core: 1}\n"
+    )
+    shared_workspace.spec("loose", loose)
+    done = shared_workspace.doit("bundle:loose", code=1)
+    rules = {finding["rule"]: finding for finding in result(shared_workspace, "loose")["findings"]}
+    named = {
+        *(
+            "writable-root",
+            "host-user-namespace",
+            "host-network-namespace",
+            "capability-root-like",
+            "seccomp-missing",
+        ),
+        *("capability-added", "core-dumps"),
+    }
+    assert named <= rules.keys()
+    said = done.stdout + done.stderr
+    assert "critical[seccomp-missing]: no seccomp profile" in said
+    assert rules["writable-root"]["mend"].startswith("`read_only: true`")
+    reasons = "".join(
+        f"  {name}: tried in a test\n" for name, f in rules.items() if f["severity"] in ("critical", "high")
+    )
+    shared_workspace.spec("loose", f"{loose}waive:\n{reasons}  writable-rot: a typo\n")
+    shared_workspace.doit("bundle:loose")
+    found = result(shared_workspace, "loose")
+    assert found["counts"]["high"] == found["counts"]["critical"] == 0
+    waived = {finding["rule"] for finding in found["findings"] if finding.get("waived") == "tried in a test"}
+    assert named - {"core-dumps"} <= waived
+    unused = next(finding for finding in found["findings"] if finding["rule"] == "waiver-unused")
+    assert unused["message"] == "the waiver of `writable-rot` fits no finding"
+
+
+def test_what_only_the_runtime_can_know_is_its_finding(shared_workspace: Workspace) -> None:
+    shared_workspace.spec("refused", HELLO + 'sysctls: {net.ipv4.ip_local_port_range: "no range"}\n')
+    done = shared_workspace.doit("bundle:refused", code=1)
+    found = result(shared_workspace, "refused")
+    (finding,) = [f for f in found["findings"] if f["rule"] == "runtime-refused"]
+    assert finding["message"].startswith("runc could not create the container: ")
+    assert found["runtime"]["dry_run"] == "refused"
+    assert "high[runtime-refused]" in done.stdout + done.stderr
+
+
+def test_a_wrong_owner_is_found_and_the_line_given_mends_it(shared_workspace: Workspace) -> None:
+    source = shared_workspace.root / "data"
+    shared_workspace.spec("bound", HELLO + "volumes: [./data:/data]\n")
+    shared_workspace.doit("bundle:bound", code=1)
+    (missing,) = [
+        f for f in result(shared_workspace, "bound")["findings"] if f["rule"] == "bind-source-missing"
+    ]
+    source.mkdir(mode=0o700)
+    shared_workspace.doit("bundle:bound", code=1)
+    (closed,) = [
+        f for f in result(shared_workspace, "bound")["findings"] if f["rule"] == "bind-source-closed"
+    ]
+    assert "it runs as 2000065532:2000065532 on the host (container 65532:65532)" in closed["message"]
+    for line in (missing["mend"], closed["mend"]):
+        subprocess.run(shlex.split(line), check=True)
+        shared_workspace.doit("bundle:bound")
+        source.rmdir()
+        source.mkdir(mode=0o700)
+
+
+def test_a_named_volume_is_made_for_the_process(shared_workspace: Workspace, volumes: Path) -> None:
+    shared_workspace.spec("keeps", HELLO + "volumes: [data:/data]\n")
+    done = shared_workspace.doit("bundle:keeps")
+    status = (volumes / "keeps" / "data").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (BASE + 65532, BASE + 65532, 0o750)
+    assert "made the volume `data`" in done.stdout
+    assert result(shared_workspace, "keeps")["counts"]["high"] == 0
+
+
+def test_a_hand_written_bundle_is_judged_in_one_pass(open_path: Path) -> None:
+    """A careful config over a rootfs as root unpacks it, in a folder of mode 0700."""
+    rootfs = open_path / "rootfs"
+    for path in ("proc", "sys", "dev", "tmp", "app/bin", "lib64"):
+        (rootfs / path).mkdir(parents=True)
+    (rootfs / "app/bin/node").write_bytes(elf("/lib64/ld-linux-x86-64.so.2"))
+    (rootfs / "app/bin/node").chmod(0o755)
+    (rootfs / "lib64/ld-linux-x86-64.so.2").write_bytes(elf())
+    open_path.chmod(0o700)
+    write_config(open_path, careful_config())
+    found = judged(open_path)
+    rungs = {
+        *("bind-source-missing", "program-missing", "seccomp-blocks-runtime", "seccomp-blocks-loader"),
+        *("seccomp-blocks-program", "mount-point-missing", "way-closed"),
+    }
+    assert rungs <= found.keys()
+    assert all(found[rule].severity is Severity.HIGH for rule in rungs)
+
+
+def test_a_real_hardened_bundle_raises_no_false_alarm(open_path: Path) -> None:
+    make_bundle(open_path)
+    found = judged(open_path)
+    # It is a bundle for other tests: its profile names what is denied, and /proc/scsi is not masked.
+    high = {rule for rule, finding in found.items() if finding.severity.at_least(Severity.HIGH)}
+    assert high == {"seccomp-default-allows", "unmasked-path"}
+
+
+@pytest.mark.skipif(
+    "CAP_SYS_RESOURCE" in held_capabilities(), reason="with CAP_SYS_RESOURCE every limit can be raised"
+)
+def test_a_limit_above_the_host_is_found_before_the_runtime_fails(open_path: Path) -> None:
+    config = make_bundle(open_path)
+    config["process"]["rlimits"][1] |= {"hard": 1 << 30}
+    write_config(open_path, config)
+    mend = judged(open_path)["rlimit-above-host"].mend
+    assert mend.startswith("`ulimits: {nofile: ")
+    assert "operation not permitted" in runc(open_path).stderr
+
+
+def runc(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the bundle to its end with the host's runc."""
+    name = f"cooperage-test-{os.getpid()}"
+    try:
+        return subprocess.run(
+            ["runc", "run", "--bundle", str(folder), name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        subprocess.run(["runc", "delete", "--force", name], capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def silent(open_path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A bundle whose program makes one call, exit_group, and so needs nothing for itself."""
+    config = make_bundle(open_path, ["/bin/silent"])
+    code = bytes.fromhex("31ffb8e70000000f05")  # xor edi, edi; mov eax, 231; syscall
+    program = open_path / "rootfs/bin/silent"
+    base = 0x400000
+    head = elf()
+    loaded = head[:24] + (base + 120).to_bytes(8, "little") + head[32:64]
+    segment = (1).to_bytes(4, "little") + (5).to_bytes(4, "little")
+    for value in (0, base, base, 120 + len(code), 120 + len(code), 4096):
+        segment += value.to_bytes(8, "little")
+    program.write_bytes(loaded + segment + code)
+    program.chmod(0o755)
+    os.chown(program, BASE, BASE)
+    yield open_path, config
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the measuring program is x86_64 code")
+def test_the_floor_of_the_installed_runc_is_as_measured(silent: tuple[Path, dict[str, Any]]) -> None:
+    """Each call of the table, refused alone, keeps the program from starting; all others may be refused at once."""
+    folder, config = silent
+    version = registry.get("runc").version().number
+    floor = seccomp_floor.runtime_floor("runc", version, no_new_privileges=True)
+    for call in sorted(floor):
+        refusal = {"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+        config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refusal]}
+        write_config(folder, config)
+        assert runc(folder).returncode != 0, call
+    allowed = sorted(floor | seccomp_floor.GO_RUNTIME | {"exit_group"})
+    config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": allowed, "action": "SCMP_ACT_ALLOW"}],
+    }
+    write_config(folder, config)
+    done = runc(folder)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,63 @@
+"""ELF headers, read here and by pyelftools: both must say the same of what this machine has."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+
+from pipeline.checks.elf import NotElf, read_elf
+from tests.judged import elf
+
+SAMPLES = sorted(
+    {
+        Path(sys.executable).resolve(),
+        *(
+            path.resolve()
+            for name in ("ls", "busybox", "runc", "crun", "node")
+            for path in Path("/usr/bin").glob(name)
+        ),
+        *(path.resolve() for path in list(Path("/usr/lib").glob("*-linux-gnu/lib*.so.*"))[:60]),
+    }
+)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.name)
+def test_headers_are_read_as_pyelftools_reads_them(path: Path) -> None:
+    with open(path, "rb") as stream:
+        found = read_elf(stream)
+        other = ELFFile(stream)
+        tags = [
+            tag
+            for part in other.iter_segments()
+            if isinstance(part, DynamicSegment)
+            for tag in part.iter_tags()
+        ]
+        interpreters = [s.get_interp_name() for s in other.iter_segments() if s["p_type"] == "PT_INTERP"]
+        assert found.bits == other.elfclass
+        assert found.needed == tuple(tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED")
+        assert ":".join(found.runpath) == "".join(
+            tag.runpath for tag in tags if tag.entry.d_tag == "DT_RUNPATH"
+        )
+        assert found.interpreter == "".join(interpreters)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"#!/bin/sh\n", b"\x7fELF", elf()[:40], elf("/lib/ld.so", ("a",))[:70]]
+)
+def test_what_is_no_elf_file_is_refused(content: bytes) -> None:
+    with pytest.raises(NotElf):
+        read_elf(io.BytesIO(content))
+
+
+def test_a_made_up_file_reads_back() -> None:
+    found = read_elf(
+        io.BytesIO(elf("/lib/ld-musl-x86_64.so.1", ("liba.so", "libb.so"), rpath="/x:/y", machine=183))
+    )
+    assert found.architecture == "arm64"
+    assert (found.interpreter, found.needed) == ("/lib/ld-musl-x86_64.so.1", ("liba.so", "libb.so"))
+    assert (found.rpath, found.runpath) == (("/x", "/y"), ())

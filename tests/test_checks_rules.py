@@ -1,0 +1,594 @@
+"""Every rule has a bundle that trips it, and a near miss that does not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline.checks
+from pipeline.checks.subject import ImageFacts, Intent
+from tests.judged import BASE, FOLDER, USER, Case, elf, file, findings, folder, good_config, rules
+
+Change = Callable[[Case], object]
+CHECKS = Path(pipeline.checks.__file__).parent
+GLIBC = "/lib64/ld-linux-x86-64.so.2"
+LOADER_CALLS = "arch_prctl close mmap mprotect newfstatat openat pread64 read".split()
+
+
+def put(path: str, value: Any) -> Change:
+    """Set a value in config.json; numbers in the path index lists."""
+
+    def change(case: Case) -> None:
+        *way, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
+        place: Any = case.config
+        for part in way:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+        place[last] = value
+
+    return change
+
+
+def drop(path: str) -> Change:
+    """Remove a value from config.json."""
+
+    def change(case: Case) -> None:
+        *way, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
+        place: Any = case.config
+        for part in way:
+            place = place[part]
+        del place[last]
+
+    return change
+
+
+def add(path: str, *values: Any) -> Change:
+    """Append to a list in config.json."""
+
+    def change(case: Case) -> None:
+        place: Any = case.config
+        for part in path.split("."):
+            place = place[int(part)] if part.isdecimal() else place.setdefault(part, [])
+        place.extend(values)
+
+    return change
+
+
+def mount(target: str, *, add: tuple[str, ...] = (), without: tuple[str, ...] = (), **values: Any) -> Change:
+    """Change one mount."""
+
+    def change(case: Case) -> None:
+        found = case.mount(target)
+        found["options"] = [option for option in found["options"] if option not in without] + list(add)
+        found.update(values)
+
+    return change
+
+
+def new_mount(target: str, kind: str | None = None, source: str | None = None, *options: str) -> Change:
+    """Add a mount whose place is in the rootfs and whose source is on the host."""
+
+    def change(case: Case) -> None:
+        case.tree.put(target, folder())
+        if source and source not in case.host:
+            case.host[source] = folder(0o755, BASE + USER, BASE + USER)
+        value = {"destination": target, "options": list(options)}
+        value |= {"type": kind} if kind else {}
+        case.mounts.append(value | ({"source": source} if source else {}))
+
+    return change
+
+
+def program(content: bytes = b"", **values: Any) -> Change:
+    """Replace the program."""
+    return lambda case: case.tree.put("/bin/serve", file(content, **values))
+
+
+def dynamic(*needed: str, **values: Any) -> Change:
+    """Make the program a dynamic one whose loader is there, and whose loader may make its calls."""
+
+    def change(case: Case) -> None:
+        case.tree.put(GLIBC, file(elf()))
+        case.calls.extend(LOADER_CALLS)
+        case.tree.put("/bin/serve", file(elf(GLIBC, needed, **values)))
+
+    return change
+
+
+def host(path: str, entry: Any) -> Change:
+    """Put something on the host."""
+    return lambda case: case.host.update({path: entry})
+
+
+def tree(path: str, entry: Any) -> Change:
+    """Put something into the rootfs."""
+    return lambda case: case.tree.put(path, entry)
+
+
+def facts(**values: Any) -> Change:
+    """Change what is known of the host."""
+    return lambda case: case.change_facts(**values)
+
+
+def without_namespace(name: str) -> Change:
+    """Take a namespace out."""
+    return lambda case: case.linux.update(
+        namespaces=[n for n in case.linux["namespaces"] if n["type"] != name]
+    )
+
+
+def join_namespace(name: str) -> Change:
+    """Join another's namespace."""
+    return lambda case: next(n for n in case.linux["namespaces"] if n["type"] == name).update(
+        path="/proc/1/ns/x"
+    )
+
+
+def grant(
+    *names: str, uid: int = USER, kinds: tuple[str, ...] = ("bounding", "effective", "permitted")
+) -> Change:
+    """Give capabilities."""
+
+    def change(case: Case) -> None:
+        case.process["user"]["uid"] = uid
+        for kind in kinds:
+            case.process["capabilities"][kind] = list(names)
+
+    return change
+
+
+def allow(*names: str) -> Change:
+    """Allow calls."""
+    return lambda case: case.calls.extend(names)
+
+
+def refuse(*names: str) -> Change:
+    """Take calls out of the profile."""
+    return lambda case: [case.calls.remove(name) for name in names]
+
+
+def image(**values: Any) -> Change:
+    """Say what the image's config says."""
+    return lambda case: setattr(case, "image", ImageFacts(**values))
+
+
+def check(*words: str) -> Change:
+    """Set the health check."""
+    return lambda case: setattr(case, "intent", Intent(healthcheck=words))
+
+
+def extra(**values: Any) -> Change:
+    """Set what `validate` looked up."""
+    return lambda case: case.extra.update(values)
+
+
+def both(*changes: Change) -> Change:
+    """Make several changes."""
+    return lambda case: [change(case) for change in changes]
+
+
+nothing: Change = both()
+NODE_CALLS = (
+    "accept4 bind connect epoll_create1 epoll_ctl epoll_pwait eventfd2 exit fcntl fstat getrandom getsockopt listen "
+    "munmap pipe2 rt_sigaction rt_sigprocmask setsockopt socket uname writev"
+).split()
+node = both(tree("/usr/bin/node", file(elf())), put("process.args", ["/usr/bin/node"]), allow(*LOADER_CALLS))
+rlimit = "process.rlimits.1"
+memory = "linux.resources.memory"
+
+# rule, what trips it, what nearly does.
+TABLE: list[tuple[str, Change, Change]] = [
+    # meaning of process
+    ("oci-version-unknown", put("ociVersion", "2.0.0"), put("ociVersion", "1.2.0")),
+    ("no-program", put("process.args", []), put("process.args", ["/bin/serve", ""])),
+    ("cwd-relative", put("process.cwd", "data"), put("process.cwd", "/data")),
+    ("env-malformed", add("process.env", "NAME"), add("process.env", "NAME=")),
+    ("env-duplicate", add("process.env", "PATH=/x"), add("process.env", "path=/x")),
+    ("capability-unknown", grant("CAP_CHOWNN"), grant("CAP_CHOWN")),
+    ("capability-inconsistent", grant("CAP_CHOWN", kinds=("effective",)), grant("CAP_CHOWN")),
+    ("rlimit-unknown", put(f"{rlimit}.type", "RLIMIT_NOFILES"), put(f"{rlimit}.type", "RLIMIT_NPROC")),
+    ("rlimit-duplicate", put(f"{rlimit}.type", "RLIMIT_CORE"), put(f"{rlimit}.type", "RLIMIT_CPU")),
+    ("rlimit-soft-above-hard", put(f"{rlimit}.soft", 1025), put(f"{rlimit}.soft", 1024)),
+    (
+        "namespace-duplicate",
+        add("linux.namespaces", {"type": "pid"}),
+        add("linux.namespaces", {"type": "time"}),
+    ),
+    (
+        "namespace-path-relative",
+        put("linux.namespaces.3.path", "net"),
+        put("linux.namespaces.3.path", "/run/netns/a"),
+    ),
+    ("mapping-without-userns", without_namespace("user"), nothing),
+    ("userns-without-mapping", drop("linux.gidMappings"), nothing),
+    ("mapping-empty", put("linux.uidMappings.0.size", 0), put("linux.uidMappings.0.size", 65533)),
+    (
+        "mapping-overlap",
+        add("linux.uidMappings", {"containerID": 65535, "hostID": 5, "size": 1}),
+        add("linux.uidMappings", {"containerID": 65536, "hostID": BASE + 65536, "size": 1}),
+    ),
+    ("hostname-without-uts", without_namespace("uts"), both(without_namespace("uts"), drop("hostname"))),
+    ("hostname-bad", put("hostname", "my box"), put("hostname", "my-box.example")),
+    (
+        "sysctl-of-host",
+        put("linux.sysctl", {"vm.swappiness": "1"}),
+        put("linux.sysctl", {"net.core.somaxconn": "1"}),
+    ),
+    (
+        "sysctl-without-namespace",
+        both(put("linux.sysctl", {"kernel.shmmax": "1"}), without_namespace("ipc")),
+        both(put("linux.sysctl", {"kernel.shmmax": "1"}), without_namespace("pid")),
+    ),
+    # meaning of mounts, limits and the rest
+    ("root-path", put("root.path", "../rootfs"), put("root.path", f"{FOLDER}/rootfs")),
+    ("mount-target-relative", mount("/tmp", destination="tmp"), nothing),
+    ("mount-duplicate", new_mount("/data", "tmpfs"), new_mount("/data2", "tmpfs")),
+    (
+        "mount-order",
+        both(new_mount("/a/b", "tmpfs"), new_mount("/a", "tmpfs")),
+        both(new_mount("/a", "tmpfs"), new_mount("/ab", "tmpfs"), new_mount("/a/b", "tmpfs")),
+    ),
+    ("mount-option-unknown", mount("/tmp", add=("no-suid",)), mount("/tmp", add=("nr_inodes=9", "noatime"))),
+    (
+        "bind-without-source",
+        new_mount("/x", "bind", None, "bind"),
+        new_mount("/x", "bind", "/srv/data", "bind"),
+    ),
+    ("bind-source-relative", mount("/data", source="data"), nothing),
+    ("mount-without-type", new_mount("/x"), new_mount("/x", None, "/srv/data", "rbind")),
+    ("path-not-absolute", add("linux.maskedPaths", "proc/x"), add("linux.maskedPaths", "/proc/x")),
+    ("swap-below-limit", put(f"{memory}.swap", 1 << 20), put(f"{memory}.swap", 64 << 20)),
+    (
+        "reservation-above-limit",
+        put(f"{memory}.reservation", 65 << 20),
+        put(f"{memory}.reservation", 64 << 20),
+    ),
+    ("memory-too-small", put(f"{memory}.limit", 512), put(f"{memory}.limit", 6 << 20)),
+    ("tmpfs-above-memory", mount("/tmp", add=("size=65m",), without=("size=16m",)), nothing),
+    ("cpu-period", put("linux.resources.cpu.period", 999), put("linux.resources.cpu.period", 1000)),
+    ("cpu-quota", put("linux.resources.cpu.quota", 999), put("linux.resources.cpu.quota", 1000)),
+    (
+        "device-path",
+        put("linux.devices", [{"type": "c", "path": "dev/x", "major": 1, "minor": 3}]),
+        put("linux.devices", [{"type": "c", "path": "/dev/x", "major": 1, "minor": 3}]),
+    ),
+    (
+        "device-numbers",
+        put("linux.devices", [{"type": "c", "path": "/dev/x", "major": 1}]),
+        put("linux.devices", [{"type": "p", "path": "/dev/x"}]),
+    ),
+    (
+        "device-duplicate",
+        put("linux.devices", [{"type": "p", "path": "/dev/x"}] * 2),
+        put("linux.devices", [{"type": "p", "path": "/dev/x"}, {"type": "p", "path": "/dev/y"}]),
+    ),
+    ("hook-path", put("hooks", {"poststop": [{"path": "x"}]}), put("hooks", {"poststop": [{"path": "/x"}]})),
+    ("annotation-name", put("annotations", {"name": "x"}), put("annotations", {"org.example/name": "x"})),
+    ("seccomp-unknown-call", extra(is_syscall="write".__ne__), extra(is_syscall="mseal".__ne__)),
+    # bundle
+    ("rootfs-missing", lambda case: case.host.pop(f"{FOLDER}/rootfs"), nothing),
+    ("rootfs-link", lambda case: setattr(case.host[f"{FOLDER}/rootfs"], "mode", 0o120777), nothing),
+    ("rootfs-changed", extra(changed=("bin/serve",)), extra(changed=())),
+    ("config-changed", extra(is_changed_config=True), extra(is_changed_config=False)),
+    ("program-missing", put("process.args", ["serv"]), put("process.args", ["serve"])),
+    ("program-not-executable", program(elf(), mode=0o644), program(elf(), mode=0o755)),
+    ("program-not-executable", program(elf(), mode=0o700), program(elf(), mode=0o700, uid=BASE + USER)),
+    ("program-format", program(b"echo hi\n"), program(elf())),
+    (
+        "program-architecture",
+        program(elf(machine=183)),
+        both(program(elf(machine=183)), facts(architecture="arm64")),
+    ),
+    ("program-loader", program(elf(GLIBC)), dynamic()),
+    (
+        "program-interpreter",
+        program(b"#!/bin/sh\n"),
+        both(program(b"#!/bin/sh\n"), tree("/bin/sh", file(elf()))),
+    ),
+    (
+        "program-interpreter",
+        both(program(b"#!/usr/bin/env node\n"), tree("/usr/bin/env", file(elf()))),
+        both(
+            program(b"#!/usr/bin/env tool\n"),
+            tree("/usr/bin/env", file(elf())),
+            tree("/bin/tool", file(elf())),
+        ),
+    ),
+    (
+        "library-missing",
+        dynamic("libx.so.1"),
+        both(dynamic("libx.so.1"), tree("/usr/lib/libx.so.1", file(elf()))),
+    ),
+    (
+        "library-missing",
+        both(dynamic("libx.so.1"), tree("/app/lib/libx.so.1", file(elf()))),
+        both(dynamic("libx.so.1", runpath="$ORIGIN/../app/lib"), tree("/app/lib/libx.so.1", file(elf()))),
+    ),
+    (
+        "library-missing",
+        both(dynamic("libx.so.1"), tree("/lib/libx.so.1", file(elf(machine=183)))),
+        both(
+            dynamic("libx.so.1"),
+            tree("/app/lib/libx.so.1", file(elf())),
+            add("process.env", "LD_LIBRARY_PATH=/app/lib"),
+        ),
+    ),
+    (
+        "library-missing",
+        both(dynamic("liba.so"), tree("/lib/liba.so", file(elf(needed=("libb.so",))))),
+        both(
+            dynamic("liba.so"),
+            tree("/lib/liba.so", file(elf(needed=("libb.so",)))),
+            tree("/etc/ld.so.conf", file(b"include ld.so.conf.d/*.conf\n")),
+            tree("/etc/ld.so.conf.d/x.conf", file(b"# more\n/opt/lib\n")),
+            tree("/opt/lib/libb.so", file(elf())),
+        ),
+    ),
+    (
+        "argument-missing",
+        add("process.args", "/app/server.js"),
+        add("process.args", "--x=/app/server.js", "/app/new"),
+    ),
+    (
+        "argument-unreadable",
+        both(add("process.args", "/s.js"), tree("/s.js", file(mode=0o600))),
+        both(add("process.args", "/s.js"), tree("/s.js", file(mode=0o644))),
+    ),
+    ("id-unmapped", put("process.user.uid", 65536), put("process.user.uid", 65535)),
+    ("id-unmapped", put("process.user.additionalGids", [70000]), put("process.user.additionalGids", [44])),
+    ("cwd-missing", put("process.cwd", "/srv"), put("process.cwd", "/data/below/a/mount")),
+    (
+        "cwd-closed",
+        both(put("process.cwd", "/box"), tree("/box", folder(0o700))),
+        both(put("process.cwd", "/box"), tree("/box", folder(0o700, BASE + USER))),
+    ),
+    (
+        "home-missing",
+        put("process.env", ["PATH=/bin", "HOME=/home/x"]),
+        put("process.env", ["PATH=/bin", "HOME=/data/x"]),
+    ),
+    (
+        "mount-point-missing",
+        both(add("mounts", {"destination": "/new", "type": "tmpfs"}), tree("/", folder(0o755, 0, 0))),
+        both(add("mounts", {"destination": "/dev/new", "type": "tmpfs"}), tree("/", folder(0o755, 0, 0))),
+    ),
+    ("mount-point-kind", tree("/data", file()), tree("/data", folder())),
+    (
+        "healthcheck-vacuous",
+        check("CMD", "/bin/node", "-e", "process.exit(0)"),
+        check("CMD", "serve", "-e", "process.exit(1)"),
+    ),
+    ("healthcheck-vacuous", check("CMD-SHELL", "exit 0"), check("CMD-SHELL", "curl x || exit 0")),
+    (
+        "healthcheck-no-shell",
+        check("CMD-SHELL", "serve --check"),
+        both(check("CMD-SHELL", "serve --check"), tree("/bin/sh", file())),
+    ),
+    ("healthcheck-no-program", check("CMD", "curl", "x"), check("CMD", "serve", "x")),
+    ("env-lost", image(environment=("LD_LIBRARY_PATH=/x",)), image(environment=("PATH=/other",))),
+    ("volume-uncovered", image(volumes=("/var/x",)), image(volumes=("/data/x",))),
+    # host
+    ("platform-foreign", image(platform="linux/arm64/v8"), image(platform="linux/amd64")),
+    ("bind-source-missing", mount("/data", source="/srv/none"), nothing),
+    ("bind-source-closed", host("/srv/data", folder(0o750, USER, USER)), nothing),
+    (
+        "bind-source-closed",
+        both(mount("/data", add=("ro",), without=("rw",)), host("/srv/data", folder(0o700, 0, 0))),
+        both(mount("/data", add=("ro",), without=("rw",)), host("/srv/data", folder(0o755, 0, 0))),
+    ),
+    ("way-closed", host("/srv", folder(0o700, 0, 0)), host("/srv", folder(0o701, 0, 0))),
+    ("way-closed", host(FOLDER, folder(0o700, 0, 0)), host(FOLDER, folder(0o710, 0, BASE))),
+    ("bundle-open", host(FOLDER, folder(0o755, 0, 0)), nothing),
+    ("rlimit-above-host", put(f"{rlimit}.hard", 20001), put(f"{rlimit}.hard", 20000)),
+    ("oom-score-below-host", put("process.oomScoreAdj", -1), put("process.oomScoreAdj", 0)),
+    (
+        "capability-not-held",
+        both(without_namespace("user"), grant("CAP_BPF")),
+        both(without_namespace("user"), grant("CAP_CHOWN")),
+    ),
+    ("memory-above-host", facts(memory_bytes=63 << 20), facts(memory_bytes=64 << 20)),
+    ("cpus-above-host", put("linux.resources.cpu.quota", 400_001), put("linux.resources.cpu.quota", 400_000)),
+    (
+        "swap-not-accounted",
+        facts(has_swap_accounting=False),
+        both(facts(has_swap_accounting=False), drop(f"{memory}.swap")),
+    ),
+    (
+        "subordinate-ids-shared",
+        facts(subordinate_ids=(("uid", "ann", BASE + 65535, 65536),)),
+        facts(subordinate_ids=(("uid", "ann", BASE + 65536, 65536),)),
+    ),
+    (
+        "sysfs-host-network",
+        without_namespace("network"),
+        both(without_namespace("network"), drop("mounts.2")),
+    ),
+    ("seccomp-blocks-runtime", refuse("fstatfs"), nothing),
+    (
+        "seccomp-blocks-runtime",
+        put("process.noNewPrivileges", False),
+        both(refuse("fstatfs"), facts(runtime="crun", runtime_version="1.8.1")),
+    ),
+    ("seccomp-blocks-runtime-sometimes", refuse("futex"), nothing),
+    ("seccomp-blocks-loader", both(dynamic(), refuse("arch_prctl")), dynamic()),
+    ("seccomp-blocks-program", node, both(node, allow(*NODE_CALLS))),
+    (
+        "seccomp-blocks-work",
+        node,
+        both(node, allow(*"getsockname mkdir rename socketpair statx unlink wait4".split())),
+    ),
+    (
+        "seccomp-architecture",
+        put("linux.seccomp.architectures", ["SCMP_ARCH_AARCH64"]),
+        put("linux.seccomp.architectures", ["SCMP_ARCH_AARCH64", "SCMP_ARCH_X86_64"]),
+    ),
+    ("seccomp-foreign-architecture", add("linux.seccomp.architectures", "SCMP_ARCH_X32"), nothing),
+    # hardening
+    ("runs-as-root", put("process.user", {"uid": 0, "gid": 0}), put("process.user", {"uid": 1, "gid": 1})),
+    ("root-group", put("process.user.gid", 0), put("process.user.gid", 1)),
+    *(
+        (f"host-{name}-namespace", without_namespace(name), nothing)
+        for name in "pid network ipc mount uts cgroup user".split()
+    ),
+    *(
+        (f"joined-{name}-namespace", join_namespace(name), nothing)
+        for name in ("pid", "network", "ipc", "user")
+    ),
+    ("low-host-ids", put("linux.uidMappings.0.hostID", 1000), put("linux.uidMappings.0.hostID", 65536)),
+    ("new-privileges", drop("process.noNewPrivileges"), nothing),
+    ("capabilities-unset", drop("process.capabilities"), nothing),
+    ("capability-root-like", grant("CAP_SYS_ADMIN"), grant("CAP_CHOWN")),
+    ("capability-added", grant("CAP_CHOWN"), grant("CAP_NET_BIND_SERVICE")),
+    ("capability-bind", grant("CAP_NET_BIND_SERVICE"), nothing),
+    (
+        "capability-inherited",
+        grant("CAP_CHOWN", uid=0, kinds=("bounding", "permitted", "inheritable")),
+        grant("CAP_CHOWN", uid=0),
+    ),
+    ("writable-root", put("root.readonly", False), nothing),
+    ("privileged-file", lambda c: setattr(c, "intent", Intent(kept_privileged=("/bin/su",))), nothing),
+    ("hook", put("hooks", {"prestart": [{"path": "/bin/x"}]}), put("hooks", {"prestart": []})),
+    ("env-preload", add("process.env", "LD_PRELOAD=/x.so"), add("process.env", "LD_LIBRARY_PATH=/x")),
+    (
+        "env-secret",
+        add("process.env", "DB_PASSWORD=hunter2"),
+        add("process.env", "DB_PASSWORD_FILE=/data/password"),
+    ),
+    ("memory-unlimited", put(memory, {}), nothing),
+    ("swap-unlimited", drop(f"{memory}.swap"), nothing),
+    ("swap-allowed", put(f"{memory}.swap", 65 << 20), nothing),
+    ("oom-killer-off", put(f"{memory}.disableOOMKiller", True), put(f"{memory}.disableOOMKiller", False)),
+    ("pids-unlimited", put("linux.resources.pids.limit", 0), put("linux.resources.pids.limit", 1)),
+    ("cpu-unlimited", drop("linux.resources.cpu"), nothing),
+    ("core-dumps", put("process.rlimits.0.hard", 1), nothing),
+    ("nofile-unset", put("process.rlimits", []), nothing),
+    (
+        "no-lsm-profile",
+        facts(lsm=frozenset({"apparmor"})),
+        both(facts(lsm=frozenset({"apparmor"})), put("process.apparmorProfile", "x")),
+    ),
+    ("unmasked-path", drop("linux.maskedPaths.3"), nothing),
+    ("unmasked-path-recent", drop("linux.maskedPaths.2"), both(drop("linux.maskedPaths"), put("mounts", []))),
+    (
+        "unmasked-thermal",
+        facts(thermal_cpus=1),
+        both(
+            facts(thermal_cpus=1), add("linux.maskedPaths", "/sys/devices/system/cpu/cpu0/thermal_throttle")
+        ),
+    ),
+    (
+        "writable-proc",
+        drop("linux.readonlyPaths"),
+        both(drop("linux.readonlyPaths"), mount("/proc", add=("ro",))),
+    ),
+    ("engine-socket", new_mount("/x", "bind", "/run/docker.sock", "bind", "ro"), nothing),
+    (
+        "sensitive-bind",
+        new_mount("/x", "bind", "/etc", "bind", "ro"),
+        new_mount("/x", "bind", "/etc/ssl/certs", "bind", "ro"),
+    ),
+    (
+        "sensitive-bind",
+        new_mount("/x", "bind", "/", "bind", "ro"),
+        new_mount("/x", "bind", "/etcetera", "bind", "ro"),
+    ),
+    ("bind-exec", mount("/data", without=("noexec",)), mount("/data", without=("noexec", "rw"), add=("ro",))),
+    ("bind-flags", mount("/data", without=("nodev",)), nothing),
+    ("tmpfs-flags", mount("/tmp", without=("nodev",)), mount("/tmp", without=("noexec",))),
+    ("tmpfs-unsized", mount("/tmp", without=("size=16m",)), nothing),
+    ("tmpfs-exec", mount("/tmp", without=("noexec",)), nothing),
+    ("pseudo-flags", mount("/proc", without=("noexec",)), nothing),
+    ("cgroup-writable", mount("/sys/fs/cgroup", without=("ro",)), nothing),
+    ("sysfs-writable", mount("/sys", without=("ro",)), nothing),
+    ("limits-invisible", drop("mounts.3"), both(drop("mounts.3"), put(memory, {}))),
+    ("shared-propagation", mount("/data", add=("rshared",)), mount("/data", add=("rslave",))),
+    ("shared-propagation", put("linux.rootfsPropagation", "shared"), put("linux.rootfsPropagation", "slave")),
+    (
+        "device-added",
+        put("linux.devices", [{"type": "c", "path": "/dev/x", "major": 1, "minor": 3}]),
+        put("linux.devices", []),
+    ),
+    (
+        "device-added",
+        new_mount("/dev/dri", "bind", "/dev/dri", "bind"),
+        new_mount("/dri", "bind", "/srv/dri", "bind"),
+    ),
+    (
+        "devices-not-denied",
+        put("linux.resources.devices", []),
+        put("linux.resources.devices", [{"allow": False}]),
+    ),
+    (
+        "devices-open",
+        add("linux.resources.devices", {"allow": True, "access": "rwm"}),
+        add("linux.resources.devices", {"allow": True, "type": "c", "major": 1, "minor": 3}),
+    ),
+    ("seccomp-missing", drop("linux.seccomp"), nothing),
+    ("seccomp-default-allows", put("linux.seccomp.defaultAction", "SCMP_ACT_LOG"), nothing),
+    (
+        "seccomp-kills-thread",
+        put("linux.seccomp.defaultAction", "SCMP_ACT_KILL"),
+        put("linux.seccomp.defaultAction", "SCMP_ACT_KILL_PROCESS"),
+    ),
+    ("seccomp-escape", allow("bpf"), both(allow("bpf"), grant("CAP_SYS_ADMIN"))),
+    ("seccomp-clone3", drop("linux.seccomp.syscalls.2"), put("linux.seccomp.syscalls.2.errnoRet", 38)),
+    ("seccomp-clone3", allow("clone3"), allow("clone3", "clone")),
+    ("seccomp-clone-flags", allow("clone"), nothing),
+    ("seccomp-socket-families", allow("socket"), nothing),
+]
+EXCEPT = {
+    "no-init": "every good case has it; see test_a_program_without_init_is_told",
+    "not-json": "form, see test_checks_form.py",
+    "waiver-unused": "see test_checks_waivers.py",
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "trip", "miss"), TABLE, ids=[f"{n}-{row[0]}" for n, row in enumerate(TABLE)]
+)
+def test_each_rule_trips_and_lets_the_near_miss_pass(rule: str, trip: Change, miss: Change) -> None:
+    tripped, missed = Case(), Case()
+    trip(tripped)
+    miss(missed)
+    assert rule in rules(tripped)
+    assert rule not in rules(missed)
+
+
+def test_a_good_bundle_deserves_no_finding() -> None:
+    assert rules(Case()) == set()
+
+
+def test_the_good_config_is_made_anew_each_time() -> None:
+    first = good_config()
+    first["linux"]["maskedPaths"].clear()
+    assert good_config()["linux"]["maskedPaths"]
+
+
+def test_a_program_without_init_is_told() -> None:
+    (found,) = [f for f in findings(Case()) if f.rule == "no-init"]
+    assert found.message == "`/bin/serve` will be PID 1, where a signal without a handler does nothing"
+    assert found.mend == "if `smoke` reports that it does not stop: `init: true`"
+    case = Case()
+    case.process["args"] = ["/dev/init", "--", "/bin/serve"]
+    assert "no-init" not in {f.rule for f in findings(case)}
+
+
+def test_every_rule_is_in_the_table() -> None:
+    named: set[str] = set()
+    for path in CHECKS.glob("*.py"):
+        if path.name not in ("form.py", "text.py"):
+            named |= {rule for rule in _first_words(ast.parse(path.read_text())) if rule}
+    dynamic_rules = {rule for rule, _, _ in TABLE if re.fullmatch(r"(host|joined)-[a-z]+-namespace", rule)}
+    assert named == {rule for rule, _, _ in TABLE} - dynamic_rules | EXCEPT.keys() - {"not-json"}
+
+
+def _first_words(source: ast.AST) -> list[str]:
+    calls = [
+        n for n in ast.walk(source) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "Finding"
+    ]
+    words = [call.args[0].value for call in calls if call.args and isinstance(call.args[0], ast.Constant)]
+    return [str(word) for word in words]
