@@ -15,7 +15,7 @@ from pipeline.run import run, which
 
 _PACKAGE = Path(__file__).parent
 _LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
-_STATIC_INITS = ("tini-static", "tini")
+_OTHER_NAMES = {"tini": ("tini-static", "tini"), "busybox": ("busybox", "busybox-static")}
 
 
 class Fingerprints:
@@ -85,9 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _locate(name: str) -> Path | None:
     if name == "libseccomp":
         return next(_libraries("libseccomp.so.2"), None)
-    if name == "tini":
-        return next(filter(None, map(which, _STATIC_INITS)), None)
-    return which(name)
+    # Distributions name the static ones differently.
+    return next(filter(None, map(which, _OTHER_NAMES.get(name, (name,)))), None)
 
 
 def _libraries(name: str) -> Iterator[Path]:

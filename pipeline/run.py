@@ -187,18 +187,23 @@ def which(name: str) -> Path | None:
     return None
 
 
-def require(name: str, purpose: str, package: str | None = None) -> Path:
-    """Return the program's path. Raises PipelineError `missing-tool` with the line that installs it."""
+def require(name: str, purpose: str) -> Path:
+    """Return the program's path. Raises PipelineError `missing-tool` with the lines that install it."""
     path = which(name)
     if path is None:
-        wanted = package or name
         raise PipelineError(
-            "missing-tool",
-            f"{name}, needed to {purpose}, is not installed",
-            hint="./bootstrap installs it; or: "
-            f"apt install {wanted} | dnf install {wanted} | pacman -S {wanted}",
+            "missing-tool", f"{name}, needed to {purpose}, is not installed", hint=_how_to_install(name)
         )
     return path
+
+
+def _how_to_install(name: str) -> str | None:
+    from pipeline.packages import install_lines
+
+    try:
+        return "\n".join(["./bootstrap installs it; or:", *install_lines([name]).values()])
+    except KeyError:
+        return None
 
 
 def _find(name: str) -> str:

@@ -38,6 +38,9 @@ class Makefile:
         self.project = Project(root)
         _end_politely(self.console.error)
         self.selection = self._or_exit(lambda: selection.parse(argv))
+        if not self.selection.runs:
+            # doit's own listings know nothing of `doit list | head`; a run catches that itself and goes on.
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         self._opened = self._open()
         self.loaded = specfile.load(self.project)
         self.specs = {name: spec.values for name, spec in self.loaded.specs.items()}
@@ -213,13 +216,27 @@ class Makefile:
             raise SystemExit(_USAGE)
         for name in sorted(self.loaded.broken):
             self.console.error(f"{name}: left out, its spec has errors (`doit bundle:{name}` shows them)")
-        if not self.selection.runs or self.selection.reader:
+        if self.selection.reader:
+            return
+        self._refuse_unknown_tasks()
+        if not self.selection.runs:
             return
         if not self.selection.tasks:
             for name in sorted(self._unpinned()):
                 self.console.line(f"{name}: not pinned yet; 'doit update {name}' resolves it")
         if os.geteuid() != 0:
             self._tell_what_needs_root()
+
+    def _refuse_unknown_tasks(self) -> None:
+        known = {*_GROUPS, *selection.READERS, *(f"bundle:{name}" for name in (*self.specs, *self.loaded.broken))}
+        known |= {f"smoke:{name}" for name in self.specs}
+        known |= {step.task for name in self.specs for step in self.steps(name)}
+        if self.selection.command not in ("run", "info", "forget", "clean"):
+            return
+        for task in self.selection.tasks:
+            # doit itself takes patterns, and targets by their path.
+            if task not in known and "*" not in task and not task.startswith(("_", str(self.project.root))):
+                self.usage(f"there is no task `{task}`", task, sorted(known))
 
     def _tell_what_needs_root(self) -> None:
         need = [name for name, stage in STAGES.items() if stage.needs_root]
@@ -308,10 +325,12 @@ def forget_with_receipts(makefile: Makefile) -> None:
 
 
 def _need_runtime() -> None:
+    from pipeline.packages import install_lines
+
     raise PipelineError(
         "no-runtime",
         f"none of {', '.join(RUNTIMES)} is installed, so nothing can be run",
-        hint="./bootstrap installs runc and crun; or: apt install runc | dnf install runc | pacman -S runc",
+        hint="\n".join(["./bootstrap installs them; or:", *install_lines(RUNTIMES).values()]),
     )
 
 

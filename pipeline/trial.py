@@ -18,8 +18,9 @@ from pipeline.observe.mounts import mount_facts
 from pipeline.observe.process import namespace_facts, process_facts
 from pipeline.oci.mounts import INIT_PATH
 from pipeline.probe import Check, Ready, wait_until_ready
-from pipeline.tools.runtimes.container import Container, Exit, RuntimeRefused
+from pipeline.tools.runtimes.container import Container, RuntimeRefused
 from pipeline.tools.runtimes.crash import explain_exit, plain
+from pipeline.tools.runtimes.ending import Exit
 from pipeline.tools.runtimes.output import MAX_LOG_BYTES
 
 _LAST_LINES = 12

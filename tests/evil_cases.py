@@ -5,83 +5,13 @@ Groups as in the suites of containerd (TestBreakouts), moby/go-archive and umoci
 
 from __future__ import annotations
 
-import gzip
-import struct
 import tarfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from tests.evil_images import GZIP, PLAIN, ZSTD, Blob, Tar, layer, sha256, write_layout
+from tests.evil_forms import DAMAGE, FORMS, changed_header, plain_tar, with_pax
+from tests.evil_images import PLAIN, ZSTD, Case, Tar, layer, one, two
 
-Layers = Callable[[str], Sequence[Blob]]
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 """security.capability of `cap_net_bind_service=ep`, version 2 (linux/capability.h)."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image. `layers(outside)` gets the folder that must stay untouched.
-
-    `code` and `text` are the refusal; with no code the image unpacks. `there` and `gone` are paths below
-    the rootfs afterwards.
-    """
-
-    layers: Layers
-    code: str = ""
-    text: str = ""
-    there: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    limits: dict[str, int] = field(default_factory=dict)
-
-    def write(self, folder: Path, outside: Path) -> Path:
-        """Write the image's layout."""
-        return write_layout(folder, self.layers(str(outside)), **self.options)
-
-
-def one(make: Callable[[Tar, str], object], media_type: str = GZIP, **lies: Any) -> Layers:
-    """One layer, whose tar `make` fills."""
-
-    def layers(outside: str) -> list[Blob]:
-        tar = Tar()
-        make(tar, outside)
-        return [layer(tar, media_type, **lies)]
-
-    return layers
-
-
-def two(low: Callable[[Tar, str], object], high: Callable[[Tar, str], object]) -> Layers:
-    """Two layers."""
-    return lambda outside: [*one(low)(outside), *one(high)(outside)]
-
-
-def blob(content: bytes, media_type: str = GZIP, diff_id: str = "", **lies: Any) -> Layers:
-    """One layer of these very bytes."""
-    return lambda _: [Blob(content, media_type, diff_id=diff_id or sha256(content), **lies)]
-
-
-def _plain() -> bytes:
-    return Tar().add("etc/hello", content=b"hello\n").end()
-
-
-def _changed(raw: bytes, at: int, new: bytes) -> bytes:
-    """A tar whose first header holds `new` at an offset, with its checksum right again."""
-    block = bytearray(raw[:512])
-    block[at : at + len(new)] = new
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block) + raw[512:]
-
-
-def _pax(records: dict[str, str]) -> Callable[[Tar, str], object]:
-    return lambda tar, _: tar.add("plain", content=b"x", pax=records)
-
-
-def _global(records: bytes) -> Callable[[Tar, str], object]:
-    return lambda tar, _: tar.add("pax_global_header", tarfile.XGLTYPE, records).add("after")
-
 
 _CAP_PAX = {"SCHILY.xattr.security.capability": CAPABILITY.decode("latin-1")}
 
@@ -228,120 +158,12 @@ BOMBS = {
         one(lambda t, _: t.add(("n" * 100 + "/") * 30 + "f")), "limit-path", "a path has 3031 bytes"
     ),
     "name": Case(one(lambda t, _: t.add("n" * 256)), "unsafe-image", "a name of more than 255 bytes"),
-    "pax-bomb": Case(one(_pax({"comment": "x" * (2 << 20)})), "limit-header", "this looks like a bomb"),
+    "pax-bomb": Case(one(with_pax({"comment": "x" * (2 << 20)})), "limit-header", "this looks like a bomb"),
     "long-name-bomb": Case(one(lambda t, _: t.add("n" * (2 << 20))), "limit-header", "a long name of"),
     "claims-a-terabyte": Case(
-        lambda _: [layer(_changed(_plain(), 124, b"\x80\0\0\0\0\0\x01\0\0\0\0\0"))],
+        lambda _: [layer(changed_header(plain_tar(), 124, b"\x80\0\0\0\0\0\x01\0\0\0\0\0"))],
         "bad-layer",
         "is cut short",
-    ),
-}
-
-_DIGEST = "sha256:" + "0" * 64
-DAMAGE = {
-    "digest": Case(one(lambda t, _: t.add("f"), digest=_DIGEST), "bad-layer", "has other content"),
-    "size": Case(one(lambda t, _: t.add("f"), size=12), "bad-layer", "the manifest says 12"),
-    "diff-id": Case(one(lambda t, _: t.add("f"), diff_id=_DIGEST), "bad-layer", f"diff_ids say {_DIGEST}"),
-    "fewer-diff-ids": Case(
-        two(lambda t, _: t.add("f"), lambda t, _: t.add("g")),
-        "bad-manifest",
-        "0 in its config",
-        options={"diff_ids": ()},
-    ),
-    "cut-blob": Case(
-        blob(gzip.compress(_plain())[:-9], diff_id=sha256(_plain())), "bad-layer", "is cut short"
-    ),
-    "flipped-bit": Case(
-        blob(gzip.compress(_plain())[:40] + b"\xff" + gzip.compress(_plain())[41:], diff_id=sha256(_plain())),
-        "bad-layer",
-        "layer sha256:",
-    ),
-    "junk-after-gzip": Case(
-        blob(gzip.compress(_plain()) + b"junk", diff_id=sha256(_plain())),
-        "bad-layer",
-        "has bytes after its gzip data",
-    ),
-    "junk-after-zstd": Case(
-        lambda _: [Blob(layer(_plain(), ZSTD).content + b"junk", ZSTD, diff_id=sha256(_plain()))],
-        "bad-layer",
-        "is not zstd, or damaged",
-    ),
-    "not-gzip": Case(blob(_plain()), "bad-layer", "is not gzip"),
-    "type-unknown": Case(blob(_plain(), "text/plain"), "bad-manifest", "has the media type `text/plain`"),
-    "no-tar": Case(lambda _: [layer(b"x" * 2048)], "bad-layer", "is no tar, or damaged"),
-    "cut-tar": Case(
-        lambda _: [layer(Tar().add("f", content=bytes(4096)).end()[:2048])], "bad-layer", "cut short"
-    ),
-    "cut-header": Case(lambda _: [layer(_plain()[:1100])], "bad-layer", "is cut short"),
-    "junk-after-tar": Case(
-        lambda _: [layer(_plain() + b"junk" * 128)], "bad-layer", "has bytes after its end"
-    ),
-    "hole-in-tar": Case(lambda _: [layer(bytes(512) + _plain())], "bad-layer", "zeros between entries"),
-}
-
-FORMS = {
-    "negative-size": Case(
-        lambda _: [layer(_changed(_plain(), 124, b"\xff" * 12))], "bad-layer", "has a negative size"
-    ),
-    "negative-uid": Case(
-        lambda _: [layer(_changed(_plain(), 108, b"\xff" * 8))], "bad-layer", "has a negative uid"
-    ),
-    "odd-number": Case(
-        lambda _: [layer(_changed(_plain(), 100, b"0o7_7 "))], "bad-layer", "mode that is no number"
-    ),
-    "pax-negative-size": Case(one(_pax({"size": "-1"})), "bad-layer", "has a negative size"),
-    "pax-huge-uid": Case(one(_pax({"uid": "70000"})), "unmapped-id", "uid 70000 (plain)"),
-    "unmapped": Case(
-        one(lambda t, _: t.add("a", uid=70000).add("b", gid=65536)),
-        "unmapped-id",
-        "gid 65536 (b), uid 70000 (a)",
-    ),
-    "checksum": Case(lambda _: [layer(b"x" + _plain()[1:])], "bad-layer", "checksum is wrong"),
-    "sparse-gnu": Case(one(lambda t, _: t.add("f", tarfile.GNUTYPE_SPARSE)), "bad-layer", "is a sparse file"),
-    "sparse-pax": Case(one(_pax({"GNU.sparse.major": "1"})), "bad-layer", "has a sparse file"),
-    "global-path": Case(one(_global(b"12 path=abc\n")), "bad-layer", "more than a comment"),
-    "global-comment": Case(one(_global(b"15 comment=abc\n")), there=("after",)),
-    "pax-twice": Case(
-        one(
-            lambda t, _: (
-                t.add("x", tarfile.XHDTYPE, b"6 a=b\n").add("y", tarfile.XHDTYPE, b"6 a=b\n").add("z")
-            )
-        ),
-        "bad-layer",
-        "two pax headers",
-    ),
-    "pax-malformed": Case(
-        one(lambda t, _: t.add("x", tarfile.XHDTYPE, b"99 a=b\n").add("z")),
-        "bad-layer",
-        "malformed pax header",
-    ),
-    "pax-at-the-end": Case(
-        lambda _: [layer(Tar().add("x", tarfile.XHDTYPE, b"6 a=b\n").out.getvalue())],
-        "bad-layer",
-        "ends after an extended header",
-    ),
-    "nul-in-name": Case(
-        one(lambda t, _: t.add("x", tarfile.XHDTYPE, b"15 path=ab\0cde\n").add("z")),
-        "bad-layer",
-        "has a NUL byte",
-    ),
-    "unknown-type": Case(one(lambda t, _: t.add("f", b"Z")), "bad-layer", "of the unknown type b'Z'"),
-    "empty-link": Case(one(lambda t, _: t.link("l", "")), "unsafe-image", "is a link of 0 bytes"),
-    "fifo": Case(one(lambda t, _: t.add("pipe", tarfile.FIFOTYPE)), there=("pipe",)),
-    "duplicates": Case(
-        one(lambda t, _: t.add("f", content=b"first").add("f", content=b"last!")), there=("f",)
-    ),
-    "newline": Case(one(lambda t, _: t.add("a\nb", content=b"x").dir("\x1b[2J")), there=("a\nb", "\x1b[2J")),
-    "not-utf-8": Case(one(lambda t, _: t.add("\udcff\udcfe", content=b"x")), there=("\udcff\udcfe",)),
-    "zstd": Case(one(lambda t, _: t.add("f", content=b"x" * 5000), ZSTD), there=("f",)),
-    "plain": Case(one(lambda t, _: t.add("f", content=b"x" * 5000), PLAIN), there=("f",)),
-    "two-members": Case(
-        blob(gzip.compress(_plain()[:700]) + gzip.compress(_plain()[700:]), diff_id=sha256(_plain())),
-        there=("etc/hello",),
-    ),
-    "no-end-marker": Case(lambda _: [layer(_plain()[:1024])], there=("etc/hello",)),
-    "star-prefix": Case(
-        lambda _: [layer(_changed(_plain(), 500, struct.pack("8x4s", b"tar\0")))], there=("etc/hello",)
     ),
 }
 

@@ -139,3 +139,48 @@ def _packed(plain: bytes, media_type: str) -> bytes:
 
         return zstandard.ZstdCompressor().compress(plain)
     return plain
+
+
+Layers = Callable[[str], Sequence[Blob]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image. `layers(outside)` gets the folder that must stay untouched.
+
+    `code` and `text` are the refusal; with no code the image unpacks. `there` and `gone` are paths below
+    the rootfs afterwards.
+    """
+
+    layers: Layers
+    code: str = ""
+    text: str = ""
+    there: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def write(self, folder: Path, outside: Path) -> Path:
+        """Write the image's layout."""
+        return write_layout(folder, self.layers(str(outside)), **self.options)
+
+
+def one(make: Callable[[Tar, str], object], media_type: str = GZIP, **lies: Any) -> Layers:
+    """One layer, whose tar `make` fills."""
+
+    def layers(outside: str) -> list[Blob]:
+        tar = Tar()
+        make(tar, outside)
+        return [layer(tar, media_type, **lies)]
+
+    return layers
+
+
+def two(low: Callable[[Tar, str], object], high: Callable[[Tar, str], object]) -> Layers:
+    """Two layers."""
+    return lambda outside: [*one(low)(outside), *one(high)(outside)]
+
+
+def blob(content: bytes, media_type: str = GZIP, diff_id: str = "", **lies: Any) -> Layers:
+    """One layer of these very bytes."""
+    return lambda _: [Blob(content, media_type, diff_id=diff_id or sha256(content), **lies)]

@@ -239,15 +239,17 @@ class Case:
     config: dict[str, Any] = field(default_factory=good_config)
     tree: Tree = field(default_factory=good_tree)
     host: Host = field(default_factory=good_host)
-    facts: HostFacts = HostFacts(
-        cpus=4,
-        memory_bytes=8 << 30,
-        hard_limits={"NOFILE": 20000},
-        capabilities=ALL_CAPABILITIES,
-        has_swap_accounting=True,
-        architecture="amd64",
-        runtime="runc",
-        runtime_version="1.1.5",
+    facts: HostFacts = field(
+        default_factory=lambda: HostFacts(
+            cpus=4,
+            memory_bytes=8 << 30,
+            hard_limits={"NOFILE": 20000},
+            capabilities=ALL_CAPABILITIES,
+            has_swap_accounting=True,
+            architecture="amd64",
+            runtime="runc",
+            runtime_version="1.1.5",
+        )
     )
     image: ImageFacts | None = None
     intent: Intent = field(default_factory=Intent)

@@ -17,6 +17,7 @@ PACKAGE = PROJECT / "pipeline"
 RANKS = {
     "errors": 0,
     "run": 1,
+    "packages": 1,
     "files": 1,
     "model": 1,
     "source": 1,

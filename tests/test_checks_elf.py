@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
 
 from pipeline.checks.elf import NotElf, read_elf
 from tests.judged import elf
@@ -31,13 +33,13 @@ def test_headers_are_read_as_pyelftools_reads_them(path: Path) -> None:
     with open(path, "rb") as stream:
         found = read_elf(stream)
         other = ELFFile(stream)
-        tags = [
+        tags: list[Any] = [
             tag
             for part in other.iter_segments()
             if isinstance(part, DynamicSegment)
             for tag in part.iter_tags()
         ]
-        interpreters = [s.get_interp_name() for s in other.iter_segments() if s["p_type"] == "PT_INTERP"]
+        interpreters = [s.get_interp_name() for s in other.iter_segments() if isinstance(s, InterpSegment)]
         assert found.bits == other.elfclass
         assert found.needed == tuple(tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED")
         assert ":".join(found.runpath) == "".join(

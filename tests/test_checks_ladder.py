@@ -11,10 +11,10 @@ from tests.judged import FOLDER, Case, elf, file, findings, folder
 MAPPED = 100000
 SAFE = ["nosuid", "noexec", "nodev"]
 CALLS = (
-    "accept accept4 bind brk clone close connect dup dup2 epoll_create1 epoll_ctl epoll_wait eventfd2 execve exit "
-    "exit_group fcntl fstat futex getdents64 getpid ioctl listen lseek mmap mprotect munmap nanosleep open openat "
-    "pipe2 poll read readlink recvfrom rt_sigaction rt_sigprocmask rt_sigreturn sched_yield sendto set_robust_list "
-    "set_tid_address sigaltstack socket stat uname wait4 write writev"
+    "accept accept4 bind brk clone close connect dup dup2 epoll_create1 epoll_ctl epoll_wait eventfd2 execve "
+    "exit exit_group fcntl fstat futex getdents64 getpid ioctl listen lseek mmap mprotect munmap nanosleep "
+    "open openat pipe2 poll read readlink recvfrom rt_sigaction rt_sigprocmask rt_sigreturn sched_yield "
+    "sendto set_robust_list set_tid_address sigaltstack socket stat uname wait4 write writev"
 ).split()
 
 
@@ -79,7 +79,7 @@ def config() -> dict[str, Any]:
 
 
 def bundle() -> Case:
-    """That config over a rootfs as `umoci unpack` leaves it: owned by root, in a folder that only root may pass."""
+    """That config over a rootfs as `umoci unpack` leaves it: root's, in a folder that only root may pass."""
     case = Case(config=config())
     case.tree.entries.clear()
     for path in ("/", "/proc", "/dev", "/sys", "/tmp", "/app", "/app/bin", "/home", "/home/me", "/lib64"):

@@ -148,7 +148,12 @@ def allow(*names: str) -> Change:
 
 def refuse(*names: str) -> Change:
     """Take calls out of the profile."""
-    return lambda case: [case.calls.remove(name) for name in names]
+
+    def change(case: Case) -> None:
+        for name in names:
+            case.calls.remove(name)
+
+    return change
 
 
 def image(**values: Any) -> Change:
@@ -173,8 +178,8 @@ def both(*changes: Change) -> Change:
 
 nothing: Change = both()
 NODE_CALLS = (
-    "accept4 bind connect epoll_create1 epoll_ctl epoll_pwait eventfd2 exit fcntl fstat getrandom getsockopt listen "
-    "munmap pipe2 rt_sigaction rt_sigprocmask setsockopt socket uname writev"
+    "accept4 bind connect epoll_create1 epoll_ctl epoll_pwait eventfd2 exit fcntl fstat getrandom getsockopt "
+    "listen munmap pipe2 rt_sigaction rt_sigprocmask setsockopt socket uname writev"
 ).split()
 node = both(tree("/usr/bin/node", file(elf())), put("process.args", ["/usr/bin/node"]), allow(*LOADER_CALLS))
 rlimit = "process.rlimits.1"
@@ -326,6 +331,19 @@ TABLE: list[tuple[str, Change, Change]] = [
             tree("/etc/ld.so.conf", file(b"include ld.so.conf.d/*.conf\n")),
             tree("/etc/ld.so.conf.d/x.conf", file(b"# more\n/opt/lib\n")),
             tree("/opt/lib/libb.so", file(elf())),
+        ),
+    ),
+    (
+        "library-missing",
+        both(
+            dynamic("libx.so.1"),
+            tree("/data/libx.so.1", file(elf())),
+            add("process.env", "LD_LIBRARY_PATH=/data"),
+        ),
+        both(
+            dynamic("libx.so.1"),
+            host("/srv/data/libx.so.1", file()),
+            add("process.env", "LD_LIBRARY_PATH=/data"),
         ),
     ),
     (

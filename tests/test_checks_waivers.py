@@ -17,7 +17,8 @@ def test_a_waived_finding_stays_with_its_reason() -> None:
     (found,) = apply_waivers([HIGH], {"writable-root": "it updates itself"})
     assert found.waived == "it updates itself"
     assert render_findings([found]) == (
-        "waived high[writable-root]: it is writable\n  help: `read_only: true`\n  waived: it updates itself\n\n1 waived"
+        "waived high[writable-root]: it is writable\n  help: `read_only: true`\n"
+        "  waived: it updates itself\n\n1 waived"
     )
 
 

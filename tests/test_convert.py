@@ -251,17 +251,16 @@ def test_every_leaf_has_an_origin() -> None:
 
 def test_uncovered_volumes_are_refused_all_at_once() -> None:
     with pytest.raises(PipelineErrors) as faults:
-        converted({}, {"Volumes": {"/home/nonroot/.stremio-server": {}, "/data": {}}})
+        converted({}, {"Volumes": {"/home/nonroot/.media": {}, "/data": {}}})
     assert str(faults.value) == (
         "error[uncovered-volume]: the image keeps data in `/data` (VOLUME) and the spec does not say where\n"
         "  help: write one of\n"
         '        volumes: ["data:/data"]   # kept, in the volume `data` of this host\n'
         '        tmpfs: ["/data"]          # lost at each stop\n'
         "\n"
-        "error[uncovered-volume]: the image keeps data in `/home/nonroot/.stremio-server` (VOLUME) and the spec does "
+        "error[uncovered-volume]: the image keeps data in `/home/nonroot/.media` (VOLUME) and the spec does "
         "not say where\n"
         "  help: write one of\n"
-        '        volumes: ["stremio-server:/home/nonroot/.stremio-server"]   # kept, in the volume `stremio-server` '
-        "of this host\n"
-        '        tmpfs: ["/home/nonroot/.stremio-server"]                    # lost at each stop'
+        '        volumes: ["media:/home/nonroot/.media"]   # kept, in the volume `media` of this host\n'
+        '        tmpfs: ["/home/nonroot/.media"]           # lost at each stop'
     )

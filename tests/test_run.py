@@ -61,9 +61,22 @@ def test_time_runs_out_for_the_whole_group() -> None:
 def test_a_missing_tool_names_the_way_to_get_it() -> None:
     with pytest.raises(PipelineError) as caught:
         require("no-such-tool", "copy images")
-    assert caught.value.code == "missing-tool"
-    assert "needed to copy images" in caught.value.message
-    assert "apt install no-such-tool" in (caught.value.hint or "")
+    assert str(caught.value) == (
+        "error[missing-tool]: no-such-tool, needed to copy images, is not installed"
+    )
+
+
+def test_a_missing_tool_of_ours_names_its_package_on_each_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.run.which", lambda name: None)
+    with pytest.raises(PipelineError) as caught:
+        require("newuidmap", "map ids")
+    assert (caught.value.hint or "").splitlines() == [
+        "./bootstrap installs it; or:",
+        "sudo apt-get install uidmap",
+        "sudo dnf install shadow-utils",
+        "sudo pacman -S shadow",
+        "sudo zypper install shadow",
+    ]
 
 
 def test_limits_hold() -> None:

@@ -1,6 +1,6 @@
 """Hardening of process, ids, namespaces and limits: each loosening of the baseline is a finding.
 
-Anchors: CIS Docker Benchmark §5, Pod Security Standards (restricted), NSA/CISA Kubernetes guide, moby's defaults.
+Anchors: CIS Docker Benchmark §5, Pod Security Standards (restricted), NSA/CISA Kubernetes guide, moby.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pipeline.model.runtime import Capabilities
 _ROOT_LIKE = frozenset(
     "CAP_" + name
     for name in (
-        "SYS_ADMIN SYS_MODULE SYS_RAWIO SYS_PTRACE SYS_BOOT SYS_TIME DAC_READ_SEARCH BPF PERFMON NET_ADMIN MAC_ADMIN "
-        "MAC_OVERRIDE MKNOD SYSLOG CHECKPOINT_RESTORE"
+        "SYS_ADMIN SYS_MODULE SYS_RAWIO SYS_PTRACE SYS_BOOT SYS_TIME DAC_READ_SEARCH BPF PERFMON NET_ADMIN "
+        "MAC_ADMIN MAC_OVERRIDE MKNOD SYSLOG CHECKPOINT_RESTORE"
     ).split()
 )
 _HARMLESS = frozenset({"CAP_NET_BIND_SERVICE"})
@@ -72,7 +72,9 @@ def host_ids(subject: Subject) -> Findings:
         listed = getattr(subject.config.linux, f"{name}_mappings", None) or ()
         for index, entry in enumerate(listed):
             if entry.host_id < _FIRST_FREE_ID:
-                message = f"container {name}s are mapped to host {name}s from {entry.host_id}, which people and services have"
+                message = (
+                    f"container {name}s are host {name}s from {entry.host_id}, which people and services have"
+                )
                 path = f"linux.{name}Mappings[{index}].hostID"
                 yield Finding("low-host-ids", HIGH, message, path, "`userns: private`", "subuid(5)")
 

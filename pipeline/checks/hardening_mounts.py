@@ -10,7 +10,8 @@ import posixpath
 from pipeline.checks.meaning_linux import resources
 from pipeline.checks.subject import CRITICAL, HIGH, LOW, MEDIUM, Findings, Subject, is_bind, options
 from pipeline.model.nouns import Finding
-from pipeline.model.runtime import DeviceRule, Mount
+from pipeline.model.runtime import Mount
+from pipeline.model.runtime_resources import DeviceRule
 
 # Their content, or a socket in them, gives the host away.
 _SENSITIVE = (
@@ -210,7 +211,7 @@ def pseudo_flags(subject: Subject) -> Findings:
 
 def _must_be_readonly(path: str, mount: Mount) -> Findings:
     if mount.type in ("cgroup", "cgroup2") and "ro" not in options(mount):
-        message = "the cgroup file system is writable: the program can change its limits (release_agent, CVE-2022-0492)"
+        message = "the cgroup file system is writable: the program can lift its limits (CVE-2022-0492)"
         yield Finding("cgroup-writable", HIGH, message, f"{path}.options", "add ro", "CVE-2022-0492")
     if mount.type == "sysfs" and "ro" not in options(mount):
         yield Finding(
@@ -219,7 +220,7 @@ def _must_be_readonly(path: str, mount: Mount) -> Findings:
 
 
 def own_limits_visible(subject: Subject) -> Findings:
-    """A program that sizes its heap by its cgroup can see it: node and the JVM take the host's memory otherwise."""
+    """A program that sizes its heap by its cgroup can see it, as node and the JVM do."""
     limited = resources(subject).memory
     seen = any(mount.type in ("cgroup", "cgroup2") for _, mount in subject.mounts)
     if limited and limited.limit and limited.limit > 0 and not seen and "network" in subject.namespaces:

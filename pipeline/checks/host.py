@@ -51,11 +51,15 @@ def _usable(
     message = (
         f"the process cannot {verb} the bind source `{source}`: it runs as {credentials.uid}:"
         f"{subject.to_host(user.gid, 'gid')} on the host (container {user.uid}:{user.gid}), and that is "
-        f"{status.st_uid}:{status.st_gid} mode {stat.S_IMODE(status.st_mode):04o}"
+        f"{status.st_uid}:{status.st_gid} mode {_mode(status)}"
     )
     mend = f"chown {credentials.uid}:{subject.to_host(user.gid, 'gid')} {source}"
     severity = HIGH if verb == "write" or is_folder else MEDIUM
     yield Finding("bind-source-closed", severity, message, f"{path}.source", mend, "path_resolution(7)")
+
+
+def _mode(status: os.stat_result) -> str:
+    return f"{stat.S_IMODE(status.st_mode):04o}"
 
 
 def _owner(subject: Subject) -> str:
@@ -74,7 +78,7 @@ def way_to_rootfs(subject: Subject) -> Findings:
         if status is not None and not credentials.may(status, EXECUTE):
             message = (
                 f"the container's root is user {credentials.uid} of the host and cannot pass `{folder}` "
-                f"(owner {status.st_uid}:{status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}; ACLs not looked at)"
+                f"(owner {status.st_uid}:{status.st_gid}, mode {_mode(status)}; ACLs not looked at)"
             )
             mend = f"chmod o+x {folder}"
             if folder == subject.folder:
@@ -88,7 +92,7 @@ def bundle_open(subject: Subject) -> Findings:
     """Other users of the host cannot reach the rootfs, with its set-id files (CVE-2021-41103)."""
     status = subject.host_view.stat(subject.folder)
     if status is not None and status.st_mode & stat.S_IXOTH:
-        message = f"every user of the host can walk into `{subject.folder}` (mode {stat.S_IMODE(status.st_mode):04o})"
+        message = f"every user of the host can walk into `{subject.folder}` (mode {_mode(status)})"
         credentials = root_credentials(subject)
         group = min(credentials.gids) if credentials else 0
         mend = f"chgrp {group} {subject.folder} && chmod 0710 {subject.folder}"
@@ -108,7 +112,9 @@ def rlimits(subject: Subject) -> Findings:
         own = subject.host.hard_limits.get(limit.type.removeprefix("RLIMIT_"), _UNLIMITED)
         if limit.hard > own:
             name = limit.type.removeprefix("RLIMIT_").lower()
-            message = f"{limit.type} {limit.hard} is above this host's hard limit {own}, which nobody here may raise"
+            message = (
+                f"{limit.type} {limit.hard} is above this host's hard limit {own}, which cannot be raised"
+            )
             mend = f"`ulimits: {{{name}: {own}}}`, or raise the host's limit (systemd: Limit{name.upper()}=)"
             yield Finding(
                 "rlimit-above-host", HIGH, message, f"process.rlimits[{index}].hard", mend, "setrlimit(2)"
@@ -141,8 +147,9 @@ def sizes(subject: Subject) -> Findings:
     found = resources(subject)
     limit = found.memory.limit if found.memory else None
     if limit and limit > subject.host.memory_bytes:
-        message = f"the memory limit {limit >> 20} MiB is more than this host has ({subject.host.memory_bytes >> 20} MiB)"
-        mend = f"`mem_limit: {subject.host.memory_bytes >> 21}m` would be half of it"
+        there = subject.host.memory_bytes >> 20
+        message = f"the memory limit {limit >> 20} MiB is more than this host has ({there} MiB)"
+        mend = f"`mem_limit: {there // 2}m` would be half of it"
         yield Finding("memory-above-host", LOW, message, "linux.resources.memory.limit", mend)
     if found.cpu and found.cpu.quota and found.cpu.period and found.cpu.quota > 0:
         cpus = found.cpu.quota / found.cpu.period
@@ -172,13 +179,14 @@ def subordinate_ids(subject: Subject) -> Findings:
         for index, entry in enumerate(listed):
             for kind, user, start, count in subject.host.subordinate_ids:
                 if kind == name and entry.host_id < start + count and start < entry.host_id + entry.size:
+                    path = f"linux.{name}Mappings[{index}].hostID"
+                    last = entry.host_id + entry.size - 1
                     message = (
-                        f"the mapped {name}s {entry.host_id} to {entry.host_id + entry.size - 1} meet those of user "
-                        f"`{user}` in /etc/sub{name} ({start} to {start + count - 1}): its containers could signal "
-                        "and read this one"
+                        f"the mapped {name}s {entry.host_id} to {last} meet those of user `{user}` in "
+                        f"/etc/sub{name} ({start}, {count} ids): its containers could signal and read "
+                        "this one"
                     )
                     mend = "take a range of its own: `userns: private` has 2000000000:65536"
-                    path = f"linux.{name}Mappings[{index}].hostID"
                     yield Finding("subordinate-ids-shared", MEDIUM, message, path, mend, "subuid(5)")
 
 

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator
 
 from pipeline.checks.elf import Elf, NotElf, read_elf
-from pipeline.checks.subject import Subject
+from pipeline.checks.subject import Subject, covering
 
 _MULTIARCH = {
     "amd64": "x86_64-linux-gnu",
@@ -103,6 +103,9 @@ def _included(subject: Subject, pattern: str, depth: int) -> Iterator[str]:
 
 
 def _open(subject: Subject, path: str, program: Elf) -> tuple[str, Elf] | None:
+    cover = covering(subject, posixpath.normpath(path))
+    if cover is not None:
+        return _mounted(subject, path, cover, program)
     try:
         real = subject.rootfs.realpath(path)
         with subject.rootfs.open(real) as stream:
@@ -110,6 +113,16 @@ def _open(subject: Subject, path: str, program: Elf) -> tuple[str, Elf] | None:
     except (OSError, NotElf):
         return None
     return (real, elf) if (elf.machine, elf.bits) == (program.machine, program.bits) else None
+
+
+def _mounted(
+    subject: Subject, path: str, cover: tuple[str, str, bool], program: Elf
+) -> tuple[str, Elf] | None:
+    """A library that a bind mount brings in is there when the host has it; it is not read."""
+    target, source, bound = cover
+    if not bound or subject.host_view.stat(source + posixpath.normpath(path)[len(target) :]) is None:
+        return None
+    return path, Elf(program.machine, program.bits, "", (), (), ())
 
 
 def _text(subject: Subject, path: str) -> str | None:

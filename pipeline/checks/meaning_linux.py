@@ -1,6 +1,6 @@
 """Meaning of mounts, paths, limits, devices, hooks and annotations.
 
-Sources: runtime-spec config.md (mounts, hooks, annotations), config-linux.md (resources, devices, masked paths).
+Sources: runtime-spec config.md (mounts, hooks, annotations), config-linux.md (resources, devices, paths).
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import re
 from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, is_bind
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding
-from pipeline.model.runtime import Hook, Hooks, Mount, Resources
+from pipeline.model.runtime import Hook, Hooks, Mount
+from pipeline.model.runtime_resources import Resources
 
 _FLAGS = frozenset(
-    "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime noexec "
-    "noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private rbind relatime remount ro "
-    "rprivate rro rshared rslave runbindable rw shared silent slave strictatime suid symfollow sync tmpcopyup "
-    "unbindable idmap ridmap ratime rdev rdiratime rexec rnoatime rnodev rnodiratime rnoexec rnorelatime "
-    "rnostrictatime rnosuid rnosymfollow rrelatime rrw rstrictatime rsuid rsymfollow".split()
+    "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev "
+    "nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow "
+    "private rbind relatime remount ro rprivate rro rshared rslave runbindable rw shared silent "
+    "slave strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap ratime rdev rdiratime "
+    "rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow "
+    "rrelatime rrw rstrictatime rsuid rsymfollow".split()
 )
 # Options of the file systems themselves: tmpfs(5), devpts(5), proc(5), mqueue, overlay, cgroup.
 _KEYS = frozenset(
-    "size nr_blocks nr_inodes mode uid gid mpol huge inode32 inode64 noswap newinstance ptmxmode max hidepid subset "
-    "lowerdir upperdir workdir nsdelegate memory_recursiveprot context".split()
+    "size nr_blocks nr_inodes mode uid gid mpol huge inode32 inode64 noswap newinstance ptmxmode max "
+    "hidepid subset lowerdir upperdir workdir nsdelegate memory_recursiveprot context".split()
 )
 _SIZE = re.compile(r"([0-9]+)([kKmMgG]?)")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

@@ -1,6 +1,6 @@
 """Meaning of `process`, namespaces and sysctls: what the specification requires and few runtimes look at.
 
-Sources: runtime-spec config.md (process) and config-linux.md (namespaces, sysctl), namespaces(7), capabilities(7).
+Sources: runtime-spec config.md (process), config-linux.md (namespaces, sysctl), namespaces(7).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _CAPABILITIES = frozenset(
     "CAP_" + name
     for name in (
         "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE "
-        "DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD "
-        "NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT "
-        "SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG SYSLOG "
-        "WAKE_ALARM"
+        "DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE "
+        "MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID "
+        "SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE "
+        "SYS_TIME SYS_TTY_CONFIG SYSLOG WAKE_ALARM"
     ).split()
 )
 _RLIMITS = frozenset(

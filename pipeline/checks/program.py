@@ -14,7 +14,7 @@ from enum import Enum
 from pipeline.checks.access import EXECUTE, process_credentials
 from pipeline.checks.elf import Elf, NotElf, read_elf
 from pipeline.checks.libraries import find_library
-from pipeline.checks.subject import HIGH, Findings, Subject, is_bind, options
+from pipeline.checks.subject import HIGH, Findings, Subject, covering, options
 from pipeline.model.nouns import Finding
 
 _MOST_SHEBANGS = 4
@@ -90,16 +90,6 @@ def _first_there(subject: Subject, paths: tuple[str, ...]) -> str:
     return ""
 
 
-def covering(subject: Subject, path: str) -> tuple[str, str, bool] | None:
-    """Return the mount that hides a path of the rootfs: its target, its source, and whether it is a bind."""
-    best = None
-    for _, mount in subject.mounts:
-        target = posixpath.normpath(mount.destination)
-        if path == target or path.startswith(target.rstrip("/") + "/"):
-            best = (target, mount.source or "", is_bind(mount))
-    return best
-
-
 def _programs(subject: Subject) -> Iterator[tuple[int, str]]:
     args = subject.process.args or ()
     if not args or not args[0]:
@@ -118,10 +108,7 @@ def _follow(subject: Subject, name: str, path: str, found: Trace, depth: int = 0
     try:
         with subject.rootfs.open(program) as stream:
             head = stream.read(256)
-            if head[:2] == b"#!":
-                elf = None
-            else:
-                elf = read_elf(stream)
+            elf = None if head[:2] == b"#!" else read_elf(stream)
     except OSError as fault:
         found.faults.append(_unreadable(program, path, fault))
     except NotElf as fault:

@@ -9,8 +9,7 @@ import posixpath
 import stat
 
 from pipeline.checks.access import EXECUTE, READ, process_credentials
-from pipeline.checks.program import covering
-from pipeline.checks.subject import CRITICAL, HIGH, INFO, LOW, MEDIUM, Findings, Subject, is_bind
+from pipeline.checks.subject import CRITICAL, HIGH, INFO, LOW, MEDIUM, Findings, Subject, covering, is_bind
 from pipeline.model.nouns import Finding
 
 _SHOWN = 5
@@ -124,7 +123,7 @@ def mount_points(subject: Subject) -> Findings:
         wants_file = source is not None and not stat.S_ISDIR(source.st_mode)
         if wants_file == stat.S_ISDIR(status.st_mode) and (source is not None or not is_bind(mount)):
             kinds = ("a directory", "a file") if wants_file else ("a file", "a directory")
-            message = f"the mount point `{target}` is {kinds[0]} in the rootfs, and {kinds[1]} shall be mounted on it"
+            message = f"the mount point `{target}` is {kinds[0]}, and {kinds[1]} shall be mounted on it"
             yield Finding("mount-point-kind", HIGH, message, f"{path}.destination", "", "mount(2), ENOTDIR")
 
 

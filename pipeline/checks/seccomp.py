@@ -12,7 +12,7 @@ from pipeline.checks.program import Loader, interpreter_name, loader_of
 from pipeline.checks.subject import CRITICAL, HIGH, LOW, MEDIUM, Findings, Subject
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding
-from pipeline.model.runtime import Seccomp
+from pipeline.model.runtime_resources import Seccomp
 
 _PATH = "linux.seccomp"
 _ENOSYS = 38
@@ -29,7 +29,7 @@ _ESCAPES = (
 
 
 class Verdict(Enum):
-    """What a profile does with a call: always allows, allows for some arguments, refuses, says it is not there."""
+    """What a profile does with a call; ABSENT is a refusal with ENOSYS, on which libraries fall back."""
 
     ALLOWED = "allowed"
     CONDITIONAL = "conditional"
@@ -84,7 +84,8 @@ def runtime_needs(subject: Subject) -> Findings:
     needed = floor.runtime_floor(host.runtime, host.runtime_version, no_new_privileges=quiet)
     missing = refused(profile, floor.native(needed, host.architecture))
     if missing:
-        message = f"{host.runtime} {host.runtime_version} itself needs {', '.join(missing)} before it starts the program"
+        calls = ", ".join(missing)
+        message = f"{host.runtime} {host.runtime_version} itself needs {calls} before it starts the program"
         mend = f"allow {', '.join(missing)}"
         yield Finding(
             "seccomp-blocks-runtime", HIGH, message, _PATH, mend, "measured; see checks/seccomp_floor.py"

@@ -92,7 +92,8 @@ def runtime_floor(runtime: str, version: str, *, no_new_privileges: bool) -> fro
     if not no_new_privileges and runtime in _PRIVILEGED_FLOORS:
         return _PRIVILEGED_FLOORS[runtime]
     numbers = [int(part) for part in re.findall(r"[0-9]+", version)[:2]]
-    found = (numbers + [0, 0])[0], (numbers + [0, 0])[1]
+    major, minor, *_ = [*numbers, 0, 0]
+    found = (major, minor)
     measured = sorted(known for name, known in _RUNTIME_FLOORS if name == runtime)
     fitting = [known for known in measured if known <= found] or measured[:1]
     return _RUNTIME_FLOORS[(runtime, fitting[-1])] if fitting else frozenset()

@@ -1,8 +1,9 @@
-"""What is judged: a config.json, the rootfs beside it, the image it came from and the host it shall run on."""
+"""What is judged: a config.json, the rootfs beside it, the image it came from and the host it runs on."""
 
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -145,3 +146,13 @@ def options(mount: Mount) -> frozenset[str]:
 def is_bind(mount: Mount) -> bool:
     """True for a bind mount (config.md, mounts: type `bind`, or the option)."""
     return mount.type in ("bind", "rbind") or bool({"bind", "rbind"} & options(mount))
+
+
+def covering(subject: Subject, path: str) -> tuple[str, str, bool] | None:
+    """Return the mount that hides a path of the rootfs: its target, its source, and whether it is a bind."""
+    best = None
+    for _, mount in subject.mounts:
+        target = posixpath.normpath(mount.destination)
+        if path == target or path.startswith(target.rstrip("/") + "/"):
+            best = (target, mount.source or "", is_bind(mount))
+    return best

@@ -13,7 +13,7 @@ UNWAIVABLE = frozenset({"not-json", "runtime-refused", "rootfs-missing"})
 
 
 def apply_waivers(findings: Iterable[Finding], waive: Mapping[str, str]) -> list[Finding]:
-    """Return the findings, those of waived rules with their reason, and one for each waiver that fits none."""
+    """Return the findings, the waived with their reason, and one more for each waiver that fits none."""
     listed = list(findings)
     there = {finding.rule for finding in listed}
     judged = [

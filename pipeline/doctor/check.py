@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pipeline.tools.packages import FAMILIES, install_lines
+from pipeline.packages import FAMILIES, install_lines
 
 
 class State(Enum):
@@ -35,5 +35,5 @@ def everywhere(command: str) -> dict[str, str]:
 
 
 def installs(*names: str) -> dict[str, str]:
-    """The command of each family that installs what `pipeline/tools/packages.txt` looks for as `names`."""
+    """The command of each family that installs what `pipeline/packages.txt` looks for as `names`."""
     return install_lines(names)

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.doctor import host, kernel, software
 from pipeline.doctor.check import Check, State
 from pipeline.paths import Project
-from pipeline.tools.packages import family
+from pipeline.packages import family
 
 _WIDTH = max(len(state.value) for state in State)
 _GAPS = (State.FAIL, State.NEEDS_ROOT, State.WARN)

@@ -13,7 +13,7 @@ from pipeline.doctor.check import Check, State, installs
 from pipeline.errors import PipelineError
 from pipeline.paths import Project
 from pipeline.run import run, which
-from pipeline.tools.packages import package
+from pipeline.packages import package
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.registry import ADAPTERS
 

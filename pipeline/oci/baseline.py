@@ -5,7 +5,9 @@ A new baseline is a new date with its own values: a bundle then says which year'
 
 from __future__ import annotations
 
-from pipeline.model.runtime import DeviceRule, Mount, NamespaceType
+from pipeline.model.runtime import Mount
+from pipeline.model.runtime_base import NamespaceType
+from pipeline.model.runtime_resources import DeviceRule
 
 DATE = "2026-11"
 SOURCE = f"baseline:{DATE}"

@@ -6,18 +6,8 @@ import msgspec
 
 from pipeline.model.bundle import Bundle
 from pipeline.model.nouns import IdMap
-from pipeline.model.runtime import (
-    Cpu,
-    Device,
-    DeviceRule,
-    IdMapping,
-    Linux,
-    Memory,
-    Namespace,
-    Pids,
-    Resources,
-    Seccomp,
-)
+from pipeline.model.runtime import Device, IdMapping, Linux, Namespace
+from pipeline.model.runtime_resources import Cpu, DeviceRule, Memory, Pids, Resources, Seccomp
 from pipeline.oci import baseline
 from pipeline.oci.inputs import Inputs
 from pipeline.oci.provenance import Provenance

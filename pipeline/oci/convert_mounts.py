@@ -128,7 +128,10 @@ def _uncovered(path: str) -> PipelineError:
     keep = f'volumes: ["{name}:{path}"]'
     lose = f'tmpfs: ["{path}"]'
     width = max(len(keep), len(lose))
-    hint = f"write one of\n{keep:{width}}   # kept, in the volume `{name}` of this host\n{lose:{width}}   # lost at each stop"
+    hint = (
+        f"write one of\n{keep:{width}}   # kept, in the volume `{name}` of this host\n"
+        f"{lose:{width}}   # lost at each stop"
+    )
     return PipelineError(
         "uncovered-volume",
         f"the image keeps data in `{path}` (VOLUME) and the spec does not say where",

@@ -57,7 +57,7 @@ def arguments(bundle: Bundle, image: ImageConfig, sources: Provenance) -> tuple[
 
 
 def environment(inputs: Inputs, sources: Provenance) -> dict[str, str]:
-    """Return the variables in their order: the image's, then the spec's by name, then PATH and HOME if absent."""
+    """Return the variables in order: the image's, then the spec's by name, then PATH and HOME if absent."""
     found: dict[str, tuple[str, str, str]] = {}
     for entry in inputs.image.environment:
         name, separator, value = entry.partition("=")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pipeline.errors import PipelineError
 from pipeline.model.nouns import IdMap
 
-# Above useradd's subordinate ids (SUB_UID_MAX 600100000) and systemd-nspawn's range (to 1879048191), below 2**31;
-# a host id less 2,000,000,000 is the container's.
+# Above useradd's subordinate ids (SUB_UID_MAX 600100000) and systemd-nspawn's range (to 1879048191), below
+# 2**31; a host id less 2,000,000,000 is the container's.
 PRIVATE = IdMap(2_000_000_000, 65536)
 
 

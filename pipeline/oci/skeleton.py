@@ -9,11 +9,12 @@ can be large.
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.files import canonical_json, sha256_bytes
+from pipeline.files import canonical_json
 from pipeline.oci.tarheaders import BLOCK, REGULAR, Header
 from pipeline.oci.tarscan import Item
 
@@ -35,20 +36,19 @@ def write_skeleton(folder: Path, layers: Sequence[Sequence[Item]]) -> None:
     tars = [_store(blobs, tar_of(items), _PLAIN_TAR) for items in layers]
     rootfs = {"type": "layers", "diff_ids": [tar["digest"] for tar in tars]}
     config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}
-    described = _store(blobs, canonical_json(config), _CONFIG)
+    described = _store(blobs, [canonical_json(config)], _CONFIG)
     manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": described, "layers": tars}
-    top = _store(blobs, canonical_json(manifest), _MANIFEST)
+    top = _store(blobs, [canonical_json(manifest)], _MANIFEST)
     top["annotations"] = {"org.opencontainers.image.ref.name": TAG}
     (folder / "oci-layout").write_bytes(b'{"imageLayoutVersion":"1.0.0"}')
     (folder / "index.json").write_bytes(canonical_json({"schemaVersion": 2, "manifests": [top]}))
 
 
-def tar_of(items: Iterable[Item]) -> bytes:
-    """Return the tar of some entries, each regular file that has content holding its token."""
-    pieces = []
+def tar_of(items: Iterable[Item]) -> Iterator[bytes]:
+    """Yield the tar of some entries, each regular file that has content holding its token."""
     for number, item in enumerate(items):
-        pieces.append(_entry(item, _token(item.layer, number, item.header.size)))
-    return b"".join(pieces) + bytes(2 * BLOCK)
+        yield _entry(item, _token(item.layer, number, item.header.size))
+    yield bytes(2 * BLOCK)
 
 
 def read_token(content: bytes) -> tuple[int, int, int] | None:
@@ -123,7 +123,11 @@ def _block(name: bytes, kind: bytes, mode: int, header: Header, size: int, link:
     return bytes(block)
 
 
-def _store(blobs: Path, content: bytes, media_type: str) -> dict[str, object]:
-    digits = sha256_bytes(content)
-    (blobs / digits).write_bytes(content)
-    return {"mediaType": media_type, "digest": f"sha256:{digits}", "size": len(content)}
+def _store(blobs: Path, pieces: Iterable[bytes], media_type: str) -> dict[str, object]:
+    digest, size, unnamed = hashlib.sha256(), 0, blobs / "unnamed"
+    with unnamed.open("wb") as stream:
+        for piece in pieces:
+            digest.update(piece)
+            size += stream.write(piece)
+    unnamed.rename(blobs / digest.hexdigest())
+    return {"mediaType": media_type, "digest": f"sha256:{digest.hexdigest()}", "size": size}

@@ -32,8 +32,7 @@ class Console:
     def line(self, text: str) -> None:
         """Write one line to standard output."""
         with self._lock:
-            self._erase()
-            print(text, file=self._out, flush=True)
+            self._write(text)
 
     def error(self, text: str) -> None:
         """Write lines to standard error."""
@@ -57,7 +56,7 @@ class Console:
                 self._out.flush()
                 self._drawn = True
             else:
-                print(text, file=self._out, flush=True)
+                self._write(text)
 
     def started(self, task: str, why: str) -> None:
         """On a terminal, show what is being done until the next line replaces it."""
@@ -71,6 +70,15 @@ class Console:
     def paint(self, text: str, code: str) -> str:
         """Colour `text`, where colour is wanted (NO_COLOR, FORCE_COLOR, a terminal)."""
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+
+    def _write(self, text: str) -> None:
+        try:
+            self._erase()
+            print(text, file=self._out, flush=True)
+        except BrokenPipeError:
+            # Whoever read it (`doit status | head`) has seen enough; the work goes on.
+            self._out = open(os.devnull, "w")  # noqa: SIM115
+            os.dup2(self._out.fileno(), 1)
 
     def _erase(self) -> None:
         if self._drawn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.engine import Output
 from pipeline.errors import PipelineError, PipelineErrors, Place
-from pipeline.files import canonical_json, read_json, write_atomic
+from pipeline.files import canonical_json, read_json
 from pipeline.model.bundle import VolumeType
 from pipeline.oci.convert import Converted, convert, stop_signal
 from pipeline.oci.convert_mounts import volume_fates
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.engine import Work
 
 _INIT_NAME = "tini-static"
-_INIT_PACKAGE = "tini"
 
 
 def build(work: Work) -> Output:
@@ -38,8 +37,9 @@ def build(work: Work) -> Output:
         converted = convert(inputs)
     except PipelineErrors as faults:
         raise PipelineErrors(_placed(fault, work) for fault in faults.errors) from None
-    write_atomic(work.work / "config.json", canonical_json(converted.config.to_json()))
-    write_atomic(work.work / "provenance.json", canonical_json(converted.provenance))
+    # The engine makes them durable when it commits them.
+    (work.work / "config.json").write_bytes(canonical_json(converted.config.to_json()))
+    (work.work / "provenance.json").write_bytes(canonical_json(converted.provenance))
     fates = volume_fates(work.spec, inputs.image.volumes)
     _say(work, converted, fates)
     _make_volumes(work, inputs)
@@ -61,7 +61,7 @@ def gather(work: Work, image: Image) -> Inputs:
         bind_path=lambda source: os.path.normpath(work.project.root / source),
         seccomp=_seccomp(work.paths.seccomp / "profile.json"),
         devices={device.host: _device(device.host) for device in bundle.devices},
-        init_path=str(require(_INIT_NAME, "run `init: true`", _INIT_PACKAGE)) if bundle.init else "",
+        init_path=str(require(_INIT_NAME, "run `init: true`")) if bundle.init else "",
     )
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
@@ -119,11 +119,11 @@ def _same_tree(work: Work, parts: dict[str, Any]) -> bool:
     fingerprints = Fingerprints(work.project)
     spec = parts["spec"]
     return (
-        parts["upstream"]["copy"] == work.upstream_digest("copy")
-        and parts["tools"]["umoci"] == fingerprints.tool("umoci")
-        and parts["code"] == fingerprints.code(__name__)
-        and spec["userns"] == work.spec.userns
-        and list(spec["keep_privileged_files"]) == list(work.spec.keep_privileged_files)
+        parts["code"] == fingerprints.code(__name__)
+        and parts["tools"] == {"umoci": fingerprints.tool("umoci")}
+        and parts["upstream"] == {"copy": work.upstream_digest("copy")}
+        and spec.get("userns") == work.spec.userns
+        and spec.get("keep_privileged_files") == list(work.spec.keep_privileged_files)
     )
 
 
@@ -164,8 +164,8 @@ def _scan_order(entry: Entry) -> tuple[tuple[str, ...], str]:
     """`scan_tree` lists a folder's children together, then goes into each."""
     if entry.path == ".":
         return (), ""
-    path = PurePosixPath(entry.path)
-    return path.parent.parts, path.name
+    *folders, name = entry.path.split("/")
+    return tuple(folders), name
 
 
 def _say(work: Work, unpacked: Unpacked) -> None:

@@ -11,7 +11,7 @@ from pipeline.checks.subject import HostFacts, ImageFacts, Intent, Subject
 from pipeline.checks.text import counts, finding_value, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
 from pipeline.engine import Output, StageFailed
-from pipeline.files import canonical_json, changed_entries, read_json, sha256_file, write_atomic
+from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
 from pipeline.observe.rootfs import HostLook, RootfsLook
@@ -122,4 +122,4 @@ def _record(work: Work, findings: list[Finding], tried: dict[str, Any]) -> None:
         "counts": counts(findings),
         "runtime": tried,
     }
-    write_atomic(work.work / "findings.json", canonical_json(value))
+    (work.work / "findings.json").write_bytes(canonical_json(value))

@@ -32,10 +32,8 @@ def raw_unpack(
         *_maps(mapping),
         rootfs,
     ]
-    # Go's collector and its idle threads cost as much as the work; a skeleton needs little memory.
-    env = {"GOMAXPROCS": "1"}
     limits = {resource.RLIMIT_FSIZE: _FILE_BYTES}
-    result = run(argv, timeout_s=timeout_s, check=False, cwd=folder, env=env, limits=limits)
+    result = run(argv, timeout_s=timeout_s, check=False, cwd=folder, limits=limits)
     with log.open("a") as file:
         file.write(f"{result.stdout}{result.stderr}")
     if result.returncode:

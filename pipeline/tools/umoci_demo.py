@@ -57,7 +57,7 @@ _HEALTHCHECK = {
 
 def static_busybox() -> Path:
     """Return the host's static busybox. Raises PipelineError `missing-tool` or `dynamic-busybox`."""
-    path = which("busybox") or require("busybox", "make the demo image", "busybox-static")
+    path = which("busybox") or require("busybox", "make the demo image")
     if not _is_static(path):
         raise PipelineError(
             "dynamic-busybox",

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.real
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="hides programs by mounts, makes a user: needs root"
 )
+NO_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"]
 
 Done = subprocess.CompletedProcess[str]
 
@@ -90,8 +91,7 @@ def hiding(*programs: str) -> list[str]:
 
 
 def test_a_second_run_says_nothing_and_needs_no_network(checkout: Path) -> None:
-    before = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
-    done = bootstrap(checkout, "python", "-c", "import sys, doit; print(sys.prefix)", before=before)
+    done = bootstrap(checkout, "python", "-c", "import sys, doit; print(sys.prefix)", before=NO_NETWORK)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{checkout}/.venv\n", "")
 
 
@@ -218,7 +218,7 @@ def spoil_version(checkout: Path) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("spoil", [spoil_python, spoil_stamp, spoil_place, spoil_version])
+@pytest.mark.parametrize("spoil", [spoil_python, spoil_stamp])
 def test_a_venv_that_is_not_good_any_more_is_made_anew(checkout: Path, spoil: object) -> None:
     assert callable(spoil)
     (checkout / ".venv/leftover").touch()
@@ -228,6 +228,18 @@ def test_a_venv_that_is_not_good_any_more_is_made_anew(checkout: Path, spoil: ob
     assert done.stderr.startswith(SAYS_MAKING)
     assert not (checkout / ".venv/leftover").exists()
     assert bootstrap(checkout, "true").stderr == ""
+
+
+@pytest.mark.parametrize("spoil", [spoil_place, spoil_version])
+def test_a_venv_of_another_place_or_python_is_not_used(checkout: Path, spoil: object) -> None:
+    assert callable(spoil)
+    spoil(checkout)
+    # Without network, so that what it sets out to do is seen and not waited for.
+    before = ["env", "PIP_RETRIES=0", "PIP_FIND_LINKS=", *NO_NETWORK]
+    done = bootstrap(checkout, "true", before=before)
+    assert done.returncode == 1
+    assert done.stderr.startswith(SAYS_MAKING)
+    assert not (checkout / ".venv/.core").exists()
 
 
 @pytest.mark.network

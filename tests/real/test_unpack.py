@@ -23,7 +23,7 @@ from tests.real.unpack_shop import BASE, Shop
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 PROJECT = Path(__file__).resolve().parents[2]
-TMPFS = {"target": "/tmp", "mode": 0o1777}  # noqa: S108 - a path of the container
+TMPFS = {"target": "/tmp", "mode": 0o1777}
 VOLUME = {"type": "volume", "source": "data", "target": "/srv/data"}
 
 
@@ -45,7 +45,7 @@ def _large() -> Tar:
     random.seed(1)
     tar = Tar()
     for number in range(1000):
-        tar.add(f"d{number % 30}/f{number}", content=random.randbytes(5000))  # noqa: S311
+        tar.add(f"d{number % 30}/f{number}", content=random.randbytes(5000))
     return tar
 
 
@@ -125,7 +125,7 @@ def test_mount_points_are_made(shop: Shop, tmp_path: Path) -> None:
     wanted |= {"etc/hostname": file, "tmp": ("dir", "1777"), "run/x": ("dir", "0700")}
     assert {path: modes[path] for path in wanted} == wanted
     assert list((shop.rootfs / "dev").iterdir()) == []
-    assert shop.point("/tmp")["mode_was"] == 0o755  # noqa: S108
+    assert shop.point("/tmp")["mode_was"] == 0o755
     assert shop.point("/run/x")["made"] == ["/run", "/run/x"]
 
 
@@ -133,7 +133,12 @@ def test_a_mount_point_behind_a_link_stays_inside(shop: Shop, tmp_path: Path) ->
     """A link to the host's root leads to the container's, and that is said."""
     outside = tmp_path / "outside"
     outside.mkdir()
-    tar = Tar().link("data", f"{outside}/v").link("etc/resolv.conf", "../run/systemd/resolv.conf").link("up", "../..")
+    tar = (
+        Tar()
+        .link("data", f"{outside}/v")
+        .link("etc/resolv.conf", "../run/systemd/resolv.conf")
+        .link("up", "../..")
+    )
     shop.image([layer(tar)])
     shop.build(volumes=[{**VOLUME, "target": "/data/x"}, {**VOLUME, "target": "/up/y"}])
     assert list(outside.iterdir()) == []
@@ -154,7 +159,10 @@ def test_what_a_mount_hides_is_said(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("/etc/passwd", "/etc/passwd (volume data) needs a directory to mount on, and in the image it is a regular"),
+        (
+            "/etc/passwd",
+            "/etc/passwd (volume data) needs a directory to mount on, and in the image it is a regular",
+        ),
         ("/etc/passwd/x", "cannot be resolved in the image: Not a directory"),
         ("/loop/x", "cannot be resolved in the image: Too many levels of symbolic links"),
         ("/top", "/top (volume data) is the root of the container"),
@@ -167,7 +175,9 @@ def test_what_stands_in_the_way(shop: Shop, target: str, said: str) -> None:
     shop.image([layer(tar)])
     with pytest.raises(PipelineError) as caught:
         shop.build(volumes=[{**VOLUME, "target": target}])
-    assert (caught.value.code, said in caught.value.message) == ("bad-mount-point", True), caught.value.message
+    assert (caught.value.code, said in caught.value.message) == ("bad-mount-point", True), (
+        caught.value.message
+    )
 
 
 def test_other_mount_points_need_no_new_unpacking(shop: Shop, tmp_path: Path) -> None:
@@ -227,7 +237,9 @@ def test_a_failure_while_reusing_leaves_nothing_half(shop: Shop, monkeypatch: py
     assert shop.receipt()["digest"] == digest
 
 
-@pytest.mark.parametrize("phase", ["tars", "tars/0.tar", "skeleton", "rootfs", "rootfs/d9", "rootfs/proc", "tree.json"])
+@pytest.mark.parametrize(
+    "phase", ["tars", "tars/0.tar", "skeleton", "rootfs", "rootfs/d9", "rootfs/proc", "tree.json"]
+)
 def test_killed_and_run_again(tmp_path: Path, phase: str, large_digest: str) -> None:
     """kill -9 at any moment: no process stays, and the next run makes the same bundle."""
     shop = Shop(tmp_path)
@@ -265,7 +277,7 @@ def _wait_for_silence(word: str) -> None:
     """No process works in the folder `word`: children die with their parent."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if not [pid for pid in os.listdir("/proc") if pid.isdigit() and _works_in(pid, word)]:  # noqa: PTH208
+        if not [pid for pid in os.listdir("/proc") if pid.isdigit() and _works_in(pid, word)]:
             return
         time.sleep(0.05)
     pytest.fail(f"a process still works in {word}")
@@ -288,11 +300,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize(("copies", "inodes"), [(2, 0), (1, 0), (1, 200)], ids=["inflating", "filling", "umoci"])
+@pytest.mark.parametrize(
+    ("copies", "inodes"), [(2, 0), (1, 0), (1, 200)], ids=["inflating", "filling", "umoci"]
+)
 def test_full_disk(small_disk: Path, copies: int, inodes: int) -> None:
     """No space left: said as such, nothing half-made stays, and with room it works."""
     shop = Shop(small_disk)
-    content = random.randbytes(9 << 20)  # noqa: S311
+    content = random.randbytes(9 << 20)
     many = Tar()
     for number in range(500 if inodes else 0):
         many.add(f"many/{number}", content=b"x")
@@ -340,7 +354,9 @@ def test_umoci_that_hangs_is_stopped(shop: Shop, tmp_path: Path, monkeypatch: py
         shop.build()
 
 
-def test_umoci_that_adds_something_is_caught(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_umoci_that_adds_something_is_caught(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is in the rootfs must come from the layers that were scanned."""
     monkeypatch.setenv("PATH", _fake_umoci(tmp_path, "mkdir rootfs; echo evil > rootfs/x"))
     with pytest.raises(PipelineError, match="/x in the rootfs holds something that no layer has"):
@@ -354,7 +370,9 @@ def test_account_files_are_not_read_while_unpacking(shop: Shop, tmp_path: Path) 
     shop.build()
     with pytest.raises(PipelineError, match="user `evil` is not in /etc/passwd of the image"):
         resolve_user(shop.rootfs, "evil")
-    shop.image([layer(Tar().add("etc/passwd", b"6").add("etc/group", content=b"x" * (17 << 20)))], {"User": "evil"})
+    shop.image(
+        [layer(Tar().add("etc/passwd", b"6").add("etc/group", content=b"x" * (17 << 20)))], {"User": "evil"}
+    )
     shop.build()
     with pytest.raises(PipelineError, match="/etc/group in the rootfs has 17825792 bytes; at most"):
         resolve_user(shop.rootfs, "evil")

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_the_shipped_bundle_has_nothing_at_high_and_little_below(shared_workspac
 
 def test_every_loosening_is_named_and_a_waiver_keeps_it(shared_workspace: Workspace) -> None:
     loose = HELLO + (
-        "read_only: false\nuserns: host\nnetwork_mode: host\ncap_add: [SYS_ADMIN, CHOWN]\nseccomp: unconfined\n"
+        "read_only: false\nuserns: host\nnetwork_mode: host\ncap_add: [SYS_ADMIN, CHOWN]\n"
+        "seccomp: unconfined\n"
         "ulimits: {core: 1}\n"
     )
     shared_workspace.spec("loose", loose)
@@ -133,6 +135,25 @@ def test_a_wrong_owner_is_found_and_the_line_given_mends_it(shared_workspace: Wo
         shared_workspace.doit("bundle:bound")
         source.rmdir()
         source.mkdir(mode=0o700)
+
+
+def test_a_volume_of_the_image_must_be_placed(shared_workspace: Workspace) -> None:
+    shared_workspace.doit("bundle:hello")
+    layout = shared_workspace.root / "keeper"
+    shutil.copytree(shared_workspace.out / "hello" / "image", layout)
+    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+    tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+    words = ["umoci", "config", "--image", f"{layout}:{tag}", "--config.volume", "/srv/media"]
+    subprocess.run(words, check=True, capture_output=True)
+    shared_workspace.spec("keeper", f"image: oci:keeper:{tag}\n")
+    done = shared_workspace.doit("bundle:keeper", code=1)
+    assert (
+        "error[uncovered-volume]: the image keeps data in `/srv/media` (VOLUME) and the spec "
+        "does not say where\n"
+        "  --> specs/keeper.yaml:1:1\n"
+    ) in done.stdout + done.stderr
+    shared_workspace.spec("keeper", f"image: oci:keeper:{tag}\ntmpfs: [/srv/media]\n")
+    assert "VOLUME /srv/media: tmpfs" in shared_workspace.doit("bundle:keeper").stdout
 
 
 def test_a_named_volume_is_made_for_the_process(shared_workspace: Workspace, volumes: Path) -> None:
@@ -218,7 +239,7 @@ def silent(open_path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the measuring program is x86_64 code")
 def test_the_floor_of_the_installed_runc_is_as_measured(silent: tuple[Path, dict[str, Any]]) -> None:
-    """Each call of the table, refused alone, keeps the program from starting; all others may be refused at once."""
+    """Each call of the table, refused alone, prevents the start; all others may be refused at once."""
     folder, config = silent
     version = registry.get("runc").version().number
     floor = seccomp_floor.runtime_floor("runc", version, no_new_privileges=True)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import json
 import os
-import select
 import signal
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from pipeline import proc
 from pipeline.errors import PipelineError
 from pipeline.paths import Project
-from pipeline.run import Argument, Result, ToolFailed, run, start
+from pipeline.run import Argument, Result, ToolFailed
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.crash import explain, plain
+from pipeline.tools.runtimes.ending import Exit, become_subreaper, call, readable, reap
 from pipeline.tools.runtimes.output import Output
 from pipeline.tools.runtimes.record import HeldRecord, Record
 from pipeline.tools.runtimes.removal import leftovers, namespace_leftovers, remove
@@ -28,7 +26,6 @@ from pipeline.tools.runtimes.shield import shielded
 _VERB_TIMEOUT_S = 60.0
 _DEATH_TIMEOUT_S = 10.0
 _OUTPUT_TIMEOUT_S = 2.0
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 _live: dict[str, Container] = {}
 
@@ -39,19 +36,6 @@ class RuntimeRefused(PipelineError):
     def __init__(self, message: str, said: str) -> None:
         super().__init__("runtime-refused", message, hint=explain(said))
         self.said = said
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a container's first process ended: a code, or a signal; neither when that could not be seen."""
-
-    code: int | None = None
-    signal: str | None = None
-
-    def __str__(self) -> str:
-        if self.signal:
-            return f"was ended by {self.signal}"
-        return "ended" if self.code is None else f"exited {self.code}"
 
 
 class Container:
@@ -116,8 +100,8 @@ class Container:
 
     def wait(self, timeout_s: float) -> Exit | None:
         """Wait for the first process to end and return how; None when it still runs after `timeout_s`."""
-        if self.exit is None and self._pidfd >= 0 and _readable(self._pidfd, timeout_s):
-            self.exit = _reap(self.pid)
+        if self.exit is None and self._pidfd >= 0 and readable(self._pidfd, timeout_s):
+            self.exit = reap(self.pid)
         return self.exit
 
     def exec(self, args: list[str], timeout_s: float) -> Result:
@@ -131,7 +115,7 @@ class Container:
         process_file.write_text(json.dumps(process))
         words = self.runtime.exec(self.id, process_file, pid_file, self._runtime_log)
         try:
-            return run(words, timeout_s=timeout_s, check=False)
+            return call(words, timeout_s)
         except ToolFailed:
             self._kill_stray(pid_file)
             raise
@@ -158,11 +142,12 @@ class Container:
         return self.output is None or self.output.finish(_OUTPUT_TIMEOUT_S)
 
     def _create(self) -> None:
-        _become_subreaper()
+        become_subreaper()
         _live[self.id] = self
         # The record comes first: from here on, whoever dies, a sweep finds what there is.
-        self._held = HeldRecord.create(self._project.running, self._record())
-        self.output = Output(self._log)
+        with shielded():
+            self._held = HeldRecord.create(self._project.running, self._record())
+            self.output = Output(self._log)
         pid_file = self._scratch / f"{self.id}.pid"
         words = self.runtime.create(self.id, self.bundle, pid_file, self._runtime_log)
         self._must("create", words, output_fd=self.output.write_fd)
@@ -214,11 +199,7 @@ class Container:
 
     def _verb(self, verb: str, words: list[Argument], output_fd: int | None = None) -> Result:
         try:
-            with start(words, stdout=output_fd, stderr=output_fd) as process:
-                if output_fd is not None:
-                    # Without a pipe to read, Popen.wait polls in steps of up to 50 ms.
-                    _await(process.pid, _VERB_TIMEOUT_S)
-                result = process.wait(_VERB_TIMEOUT_S)
+            result = call(words, _VERB_TIMEOUT_S, output_fd)
         except ToolFailed as error:
             result = error.result
         self.timings_ms[verb] = round(result.seconds * 1000, 1)
@@ -249,43 +230,6 @@ def close_all() -> None:
 
 
 atexit.register(close_all)
-
-
-def _become_subreaper() -> None:
-    # A runtime's `create` ends and leaves the container's first process without a parent. As subreaper we
-    # become it, and can learn the exit status; it also keeps the process id from being used again.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _await(pid: int, timeout_s: float) -> None:
-    fd = os.pidfd_open(pid)
-    try:
-        _readable(fd, timeout_s)
-    finally:
-        os.close(fd)
-
-
-def _readable(fd: int, timeout_s: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
-
-
-def _reap(pid: int) -> Exit:
-    try:
-        _, status = os.waitpid(pid, 0)
-    except ChildProcessError:
-        return Exit()
-    if os.WIFSIGNALED(status):
-        return Exit(signal=_signal_name(os.WTERMSIG(status)))
-    return Exit(code=os.WEXITSTATUS(status))
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _errors(log: Path) -> str:

@@ -58,6 +58,7 @@ class HeldRecord:
             # The lock belongs to the inode, so it comes along.
             unfinished.rename(path)
         except BaseException:
+            unfinished.unlink(missing_ok=True)
             os.close(fd)
             raise
         return cls(record, path, fd)
