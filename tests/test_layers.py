@@ -13,8 +13,8 @@ from pipeline.model.nouns import IdMap
 from pipeline.oci.layout import read_image
 from pipeline.oci.limits import Limits
 from pipeline.oci.unpacking import Unpacked, layers_of, unpack_layers
-from tests.evil_cases import CASES, Case
-from tests.evil_images import Tar, layer, sha256, write_layout
+from tests.evil_cases import CASES
+from tests.evil_images import Case, Tar, layer, sha256, write_layout
 
 MAPPING = IdMap(2_000_000_000, 65536)
 pytestmark = [pytest.mark.real, pytest.mark.root]

@@ -14,10 +14,10 @@ from pipeline.oci.mounts import IDENTITY_FILES, MountPoint, clean, mount_points
 ALWAYS = {"/dev", "/proc", "/sys", *IDENTITY_FILES}
 
 
-def points(volumes: tuple[str, ...] = (), **keys: Any) -> dict[str, MountPoint]:
+def points(declared: tuple[str, ...] = (), /, **keys: Any) -> dict[str, MountPoint]:
     """The mount points of a spec and an image's VOLUMEs, without those of every container."""
     bundle = Bundle.from_values({"image": "oci:x", "platform": "linux/amd64", **keys})
-    image = ImageConfig(platform=Platform("linux", "amd64"), volumes=volumes)
+    image = ImageConfig(platform=Platform("linux", "amd64"), volumes=declared)
     found = mount_points(bundle, image, lambda source: source.endswith(".conf"))
     assert list(found) == sorted(found, key=lambda point: point.path)
     assert {point.path for point in found} >= ALWAYS

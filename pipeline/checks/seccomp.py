@@ -220,7 +220,7 @@ def names(subject: Subject) -> Findings:
                 mend = f"did you mean `{close}`?" if close else "remove it"
                 path = f"{_PATH}.syscalls[{index}].names[{position}]"
                 yield Finding(
-                    "seccomp-unknown-call", HIGH, message, path, mend, "seccomp_syscall_resolve_name(3)"
+                    "seccomp-unknown-call", MEDIUM, message, path, mend, "seccomp_syscall_resolve_name(3)"
                 )
 
 

@@ -118,12 +118,14 @@ def _same_tree(work: Work, parts: dict[str, Any]) -> bool:
     """True when the last run had the same layers, owners, kept files, tools and code."""
     fingerprints = Fingerprints(work.project)
     spec = parts["spec"]
-    return (
-        parts["code"] == fingerprints.code(__name__)
-        and parts["tools"] == {"umoci": fingerprints.tool("umoci")}
-        and parts["upstream"] == {"copy": work.upstream_digest("copy")}
-        and spec.get("userns") == work.spec.userns
-        and spec.get("keep_privileged_files") == list(work.spec.keep_privileged_files)
+    now = {
+        "code": fingerprints.code(__name__),
+        "tools": {"umoci": fingerprints.tool("umoci")},
+        "upstream": {"copy": work.upstream_digest("copy")},
+    }
+    kept = list(work.spec.keep_privileged_files)
+    return all(parts[name] == value for name, value in now.items()) and (
+        (spec.get("userns"), spec.get("keep_privileged_files")) == (work.spec.userns, kept)
     )
 
 

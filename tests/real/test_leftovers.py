@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -264,18 +265,27 @@ def test_a_program_that_ignores_sigterm_is_gone_too(workspace: Workspace) -> Non
 def test_doit_itself(shared_workspace: Workspace, number: int) -> None:
     """The whole command, at 6 moments: interrupted, it leaves nothing; killed, the next one sweeps."""
     workspace = shared_workspace
-    workspace.doit("smoke:hello")
+    force = ("-a", "-s", "smoke:hello/runc")
+    workspace.doit("smoke:hello/runc")
+    caught = 0
     for step in range(6):
-        workspace.doit("forget", "smoke:hello/runc")
-        process = workspace.start("smoke:hello/runc")
-        time.sleep(0.15 + step * 0.05)
+        process = workspace.start(*force)
+        wait_for(partial(has_begun, workspace, process))
+        time.sleep(step * 0.01)
         os.killpg(process.pid, number)
         process.communicate(timeout=30)
+        caught += process.returncode != 0
         if number != signal.SIGKILL:
             assert containers(workspace) == []
-        workspace.doit("smoke:hello/runc")
+        workspace.doit(*force)
         assert containers(workspace) == []
         assert list((workspace.out / ".tmp").iterdir()) == []
+    assert caught >= 3, "the signals came too late to test anything"
+
+
+def has_begun(workspace: Workspace, process: subprocess.Popen[str]) -> bool:
+    """There is a container, or there will be none any more."""
+    return bool(containers(workspace)) or process.poll() is not None
 
 
 def containers(workspace: Workspace) -> list[str]:
