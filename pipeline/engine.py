@@ -87,8 +87,7 @@ class Work:
     paths: BundlePaths
     project: Project
     log: Path
-    pin: str
-    host: dict[str, Any]
+    parts: Parts
     previous: dict[str, Any] | None
     reason: str
     voice: Voice
@@ -103,6 +102,15 @@ class Work:
     def runtime(self) -> str:
         """The runtime of a smoke step."""
         return self.step.runtime
+
+    @property
+    def pin(self) -> str:
+        """The content that the image reference stands for; `copy` only."""
+        return str(self.parts["pin"])
+
+    def tool_version(self, name: str) -> str:
+        """The version of a tool that the stage declares, as its key has it."""
+        return str(self.parts["tools"][name]).partition(" ")[0]
 
     def facts(self, stage: str) -> dict[str, Any]:
         """The facts that a stage which this one reads has put into its receipt."""
@@ -263,8 +271,7 @@ class Engine:
             paths=paths,
             project=self.project,
             log=log,
-            pin=state.parts.get("pin", ""),
-            host=state.parts.get("host", {}),
+            parts=state.parts,
             previous=state.receipt,
             reason=state.stale or "",
             voice=self._voice,

@@ -97,10 +97,13 @@ def read_json(path: Path) -> Any:
 def remove_tree(path: Path) -> None:
     """Remove a file or a tree of any depth; follow no link; an absent path is fine."""
     try:
-        os.unlink(path)
+        # An empty folder is what is left of most work; a process for that would be the dearest part of it.
+        os.rmdir(path)
     except FileNotFoundError:
         return
-    except (IsADirectoryError, PermissionError):
+    except NotADirectoryError:
+        os.unlink(path)
+    except OSError:
         # rm(1), since shutil.rmtree recurses and dies on a tree that is 1,000 folders deep.
         run(["rm", "-rf", "--one-file-system", "--", path], timeout_s=600)
 
@@ -143,6 +146,11 @@ def scan_tree(root: Path) -> list[Entry]:
     found = list(_walk(root))
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda item: _entry(root, *item), found, chunksize=64))
+
+
+def entry_of(root: Path, path: str) -> Entry:
+    """Return what `scan_tree` says of one path below `root`."""
+    return _entry(root, path, os.lstat(root / path))
 
 
 def tree_digest(entries: Iterable[Entry]) -> str:

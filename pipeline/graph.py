@@ -67,11 +67,11 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=(*_SHAPE, *_PROCESS, *_LIMITS, *_WORLD, *_LIFE, "image", "platform", "oci_version", "waive"),
+            keys=("healthcheck", "keep_privileged_files", "waive"),
             tools=("runc",),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
-            host=("kernel", "limits", "binds", "way"),
+            host=("kernel", "limits", "ids", "binds", "way"),
             needs_root=True,
         ),
         Stage(

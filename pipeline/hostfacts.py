@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,24 @@ def _limits(_project: Project, _bundle: str, _spec: Spec) -> dict[str, int | Non
     return {"nofile_hard": resource.getrlimit(resource.RLIMIT_NOFILE)[1], "cpus": os.cpu_count()}
 
 
+def _ids(_project: Project, _bundle: str, _spec: Spec) -> dict[str, str]:
+    return _known_ids()
+
+
+@cache
+def _known_ids() -> dict[str, str]:
+    """Who else has which ids (subuid(5)), and what this process may do (capabilities(7))."""
+    status = Path("/proc/self/status").read_text()
+    return {
+        "capabilities": status.partition("CapBnd:")[2].split()[0],
+        "subuid": _content(Path("/etc/subuid")),
+        "subgid": _content(Path("/etc/subgid")),
+    }
+
+
 def _profile(project: Project, _bundle: str, spec: Spec) -> str:
     """The content of the seccomp source, which is an input like the spec itself."""
-    name = str(spec["seccomp"])
-    try:
-        return sha256_bytes((project.seccomp_sources / f"{name}.yaml").read_bytes())
-    except OSError as fault:
-        return fault.strerror or "unreadable"
+    return _content(project.seccomp_sources / f"{spec['seccomp']}.yaml")
 
 
 def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[int] | None]:
@@ -57,6 +69,13 @@ def _way(project: Project, bundle: str, _spec: Spec) -> list[list[Any]]:
     return [[str(folder), *(_status(folder) or [])] for folder in [*reversed(path.parents), path]]
 
 
+def _content(path: Path) -> str:
+    try:
+        return sha256_bytes(path.read_bytes())
+    except OSError as fault:
+        return fault.strerror or "unreadable"
+
+
 def _status(path: Path) -> list[int] | None:
     try:
         status = os.stat(path)
@@ -67,6 +86,7 @@ def _status(path: Path) -> list[int] | None:
 
 _FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
     "kernel": _kernel,
+    "ids": _ids,
     "limits": _limits,
     "profile": _profile,
     "binds": _binds,

@@ -228,7 +228,8 @@ class Makefile:
             self._tell_what_needs_root()
 
     def _refuse_unknown_tasks(self) -> None:
-        known = {*_GROUPS, *selection.READERS, *(f"bundle:{name}" for name in (*self.specs, *self.loaded.broken))}
+        known = {*_GROUPS, *selection.READERS}
+        known |= {f"bundle:{name}" for name in (*self.specs, *self.loaded.broken)}
         known |= {f"smoke:{name}" for name in self.specs}
         known |= {step.task for name in self.specs for step in self.steps(name)}
         if self.selection.command not in ("run", "info", "forget", "clean"):

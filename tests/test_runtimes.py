@@ -99,7 +99,7 @@ def test_a_runtime_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PipelineError) as caught:
         registry.get("crun")
     assert "crun, needed to run bundles, is not installed" in str(caught.value)
-    assert "apt install crun" in str(caught.value)
+    assert "apt-get install crun" in str(caught.value)
 
 
 OF_2025 = {"CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881"}

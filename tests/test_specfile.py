@@ -143,7 +143,7 @@ def loads_parser(project: Project) -> list[str]:
 
 def test_a_second_load_imports_no_parser(project: Project) -> None:
     write(project, a=IMAGE, b="extends: a\n")
-    assert loads_parser(project) == ["yaml", "msgspec", "jsonschema"]
+    assert loads_parser(project) == ["yaml", "msgspec"]
     assert loads_parser(project) == []
     write(project, a=IMAGE + "cpus: 2\n")
     assert loads_parser(project) == ["yaml", "msgspec", "jsonschema"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.doctor import host, kernel, software
 from pipeline.doctor.check import Check, State
-from pipeline.paths import Project
 from pipeline.packages import family
+from pipeline.paths import Project
 
 _WIDTH = max(len(state.value) for state in State)
 _GAPS = (State.FAIL, State.NEEDS_ROOT, State.WARN)

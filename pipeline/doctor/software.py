@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipeline.doctor.check import Check, State, installs
 from pipeline.errors import PipelineError
+from pipeline.packages import package
 from pipeline.paths import Project
 from pipeline.run import run, which
-from pipeline.packages import package
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.registry import ADAPTERS
 

@@ -13,13 +13,12 @@ from pipeline.errors import PipelineError
 from pipeline.files import (
     Entry,
     changed_entries,
+    entry_of,
     read_record,
     scan_tree,
-    sha256_bytes,
     tree_digest,
     write_record,
 )
-from pipeline.fingerprint import Fingerprints
 from pipeline.model.nouns import IdMap
 from pipeline.oci.fill import Privileged
 from pipeline.oci.idmap import id_map
@@ -116,16 +115,9 @@ def _reuse(
 
 def _same_tree(work: Work, parts: dict[str, Any]) -> bool:
     """True when the last run had the same layers, owners, kept files, tools and code."""
-    fingerprints = Fingerprints(work.project)
-    spec = parts["spec"]
-    now = {
-        "code": fingerprints.code(__name__),
-        "tools": {"umoci": fingerprints.tool("umoci")},
-        "upstream": {"copy": work.upstream_digest("copy")},
-    }
-    kept = list(work.spec.keep_privileged_files)
-    return all(parts[name] == value for name, value in now.items()) and (
-        (spec.get("userns"), spec.get("keep_privileged_files")) == (work.spec.userns, kept)
+    spec, spec_now = parts["spec"], work.parts["spec"]
+    return all(parts[name] == work.parts[name] for name in ("code", "tools", "upstream")) and all(
+        spec.get(key) == spec_now[key] for key in ("userns", "keep_privileged_files")
     )
 
 
@@ -137,29 +129,11 @@ def _updated(
     for path in {path for point in points for path in point.made}:
         recorded.pop(path[1:], None)
         if os.path.lexists(rootfs / path[1:]):
-            recorded[path[1:]] = _made_entry(rootfs, path[1:])
+            recorded[path[1:]] = entry_of(rootfs, path[1:])
     for name in {point.place[1:] for point in points if point.mode_was is not None} & recorded.keys():
         mode = stat.S_IMODE((rootfs / name).lstat().st_mode)
         recorded[name] = replace(recorded[name], mode=mode)
     return sorted(recorded.values(), key=_scan_order)
-
-
-def _made_entry(rootfs: Path, name: str) -> Entry:
-    """The record of an empty folder or file."""
-    full = rootfs / name
-    status = full.lstat()
-    folder = stat.S_ISDIR(status.st_mode)
-    return Entry(
-        path=name,
-        kind="dir" if folder else "file",
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        size=0,
-        what="" if folder else sha256_bytes(b""),
-        xattrs={key: os.getxattr(full, key).hex() for key in os.listxattr(full)},
-        seen=(status.st_ino, status.st_mtime_ns, status.st_ctime_ns),
-    )
 
 
 def _scan_order(entry: Entry) -> tuple[tuple[str, ...], str]:

@@ -31,7 +31,7 @@ FAIL_ON = Severity.HIGH
 def build(work: Work) -> Output:
     """Write findings.json. Raises StageFailed with every finding when one at `FAIL_ON` or above stands."""
     runtime = registry.get(_RUNTIME)
-    version = runtime.version().number
+    version = work.tool_version(_RUNTIME)
     findings = apply_waivers(examine(work, host_facts(runtime.name, version)), work.spec.waive)
     tried: dict[str, Any] = {"name": runtime.name, "version": version, "dry_run": "not tried"}
     if not standing(findings):

@@ -214,6 +214,24 @@ def test_sweep_removes_cgroups_and_state_that_the_runtime_has_lost(project: Proj
 
 
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_sweep_ends_a_create_that_outlived_its_owner(project: Project, runtime: str) -> None:
+    """Killed right after fork, an owner leaves a child that does not yet die with it."""
+    container = f"cooperage-{NAME}-0000000b"
+    adapter = registry.get(runtime)
+    record = Record(
+        container, runtime, str(adapter.path), str(adapter.root), str(bundle(project)), str(project.root)
+    )
+    HeldRecord.create(project.running, record).release(remove=False)
+    words = adapter.create(container, bundle(project), project.tmp / "pid", project.tmp / "log")
+    late = ["sh", "-c", 'sleep 0.2; exec "$@"', "sh", *[os.fspath(word) for word in words]]
+    with subprocess.Popen(late, stdout=subprocess.DEVNULL, start_new_session=True) as call:
+        assert sweep(project) == [f"removed container {container}, whose owner had died"]
+        assert call.wait() == -signal.SIGKILL
+    time.sleep(0.3)
+    assert traces(container) == []
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
 def test_sweep_removes_what_was_killed_while_frozen(project: Project, runtime: str) -> None:
     """No signal reaches a frozen process, and `delete` would wait for it."""
     driver = start_driver(project, runtime, rounds=100)

@@ -22,8 +22,15 @@ _PAUSE_S = 0.01
 
 def remove(record: Record) -> list[str]:
     """Remove the container that `record` names; return what could not be removed."""
-    # First of all its processes: `delete` waits in vain for one that is frozen.
+    left = _remove_once(record)
+    # A child that was just being forked when its owner died shows what it is only now.
+    return _remove_once(record) if _kill_callers(record) else left
+
+
+def _remove_once(record: Record) -> list[str]:
+    # First of all its processes: one that is frozen would be waited for in vain.
     kill_all(find_cgroups(record.container))
+    _kill_callers(record)
     _delete(record)
     folders = list(find_cgroups(record.container))
     kill_all(folders)
@@ -114,6 +121,32 @@ def _remove_cgroup(folder: Path) -> None:
             folder.rmdir()
             return
         time.sleep(_PAUSE_S)
+
+
+def _kill_callers(record: Record) -> int:
+    """Kill what is left of calls to the runtime for this container; return how many there were.
+
+    A call dies with its owner, except when that is killed before the call has asked the kernel for it
+    (PR_SET_PDEATHSIG); such a `create` would go on and make a container that nobody knows.
+    """
+    own = (record.program, record.root, record.container)
+    callers = [pid for pid in proc.processes() if _is_call(pid, own)]
+    for pid in callers:
+        with suppress(OSError):
+            fd = os.pidfd_open(pid)
+            if _is_call(pid, own):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            os.close(fd)
+    end = time.monotonic() + _DEATH_TIMEOUT_S
+    while any(_is_call(pid, own) for pid in callers) and time.monotonic() < end:
+        time.sleep(_PAUSE_S)
+    return len(callers)
+
+
+def _is_call(pid: int, own: tuple[str, ...]) -> bool:
+    """Is this a runtime, or a wrapper about to become it, called with these words? (A zombie has none.)"""
+    words = proc.text(pid, "cmdline").split("\0")
+    return all(word in words for word in own)
 
 
 def _delete(record: Record) -> None:
