@@ -10,6 +10,7 @@ from doit.exceptions import TaskFailed
 
 from pipeline.errors import PipelineError, PipelineErrors
 from pipeline.graph import STAGES, Step
+from pipeline.preflight import unknown
 
 if TYPE_CHECKING:
     from pipeline.tasks import Makefile, Task
@@ -44,10 +45,10 @@ def explain(make: Makefile) -> Task:
         known = {step.task: step for bundle in make.specs for step in make.steps(bundle)}
         known |= {f"config:{bundle}": known[f"spec:{bundle}"] for bundle in make.specs}
         if not names:
-            make.usage("explain needs the name of a stage, for example `doit explain spec:hello`", "", [])
+            make.refuse(_usage("doit explain STAGE:NAME, for example `doit explain spec:hello`"))
         for name in names:
             if name not in known:
-                make.usage(f"there is no stage `{name}`", name, [*known])
+                make.refuse(unknown("stage", name, [*known]))
         told = {name: _explained(make, known[name]) for name in names}
         if as_json:
             _print_json({"version": 1, "stages": told})
@@ -144,7 +145,7 @@ def new(make: Makefile) -> Task:
             image = words[at + 1]
             del words[at : at + 2]
         if len(words) != 1 or not image:
-            make.usage("write it as: doit new NAME --image REF", "", [])
+            make.refuse(_usage("doit new NAME --image REF"))
         return _said(make, lambda: [create(make.project, words[0], image)])
 
     return _reading(
@@ -210,6 +211,10 @@ def _print_explained(make: Makefile, name: str, told: dict[str, Any]) -> None:
             if told["old"] is not None and before != value:
                 text = f"{json.dumps(before, ensure_ascii=False)} -> {text}"
             make.console.line(f"  {kind + ' ' + key if key else kind:<28} {text}")
+
+
+def _usage(form: str) -> PipelineError:
+    return PipelineError("usage", f"write it as: {form}")
 
 
 def _of(make: Makefile, names: list[str]) -> dict[str, Any]:

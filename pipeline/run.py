@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -89,7 +90,7 @@ class Process:
     def wait(self, timeout_s: float, input: bytes | None = None) -> Result:
         """Wait for the end and return it. Raises ToolFailed when `timeout_s` passes first."""
         try:
-            out, err = self._popen.communicate(input, timeout_s)
+            out, err = self._popen.communicate(input, self._await_end(timeout_s))
         except subprocess.TimeoutExpired:
             self.stop()
             raise ToolFailed(
@@ -100,6 +101,23 @@ class Process:
             raise
         self._opened.close()
         return self._result(out or b"", err or b"")
+
+    def _await_end(self, timeout_s: float) -> float:
+        """Wait where there is no pipe to read; return the seconds that are left.
+
+        `subprocess` would look for the end every 50 ms; pidfd_open(2) tells it at once.
+        """
+        if self._popen.stdin or self._popen.stdout or self._popen.stderr:
+            return timeout_s
+        begun = time.monotonic()
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            watch = select.poll()
+            watch.register(pidfd, select.POLLIN)
+            watch.poll(timeout_s * 1000)
+        finally:
+            os.close(pidfd)
+        return max(0.0, begun + timeout_s - time.monotonic())
 
     def _result(self, out: bytes, err: bytes) -> Result:
         return Result(

@@ -5,27 +5,25 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
-from pipeline import selection, specfile
+from pipeline import preflight, selection, specfile
 from pipeline.engine import Engine
-from pipeline.errors import PipelineError, PipelineErrors, suggest
-from pipeline.graph import RUNTIMES, STAGES, Stage, Step
+from pipeline.errors import PipelineError, PipelineErrors
+from pipeline.graph import RUNTIMES, STAGES, Step
+from pipeline.interrupts import end_politely
 from pipeline.paths import Project
 from pipeline.pins import Pins
+from pipeline.preflight import BUILD_STAGES
 from pipeline.report.terminal import Reporter, standard_console
 from pipeline.run import which
 
 Task = dict[str, Any]
-_BUILD_STAGES = ("copy", "unpack", "seccomp", "spec", "validate")
-_GROUPS = (*STAGES, "bundle")
 _USAGE = 3
 
 
@@ -36,7 +34,7 @@ class Makefile:
         self.console = standard_console()
         self.reporter = Reporter(self.console)
         self.project = Project(root)
-        _end_politely(self.console.error)
+        end_politely(self.console.error)
         self.selection = self._or_exit(lambda: selection.parse(argv))
         if not self.selection.runs:
             # doit's own listings know nothing of `doit list | head`; a run catches that itself and goes on.
@@ -47,7 +45,7 @@ class Makefile:
         self.pins = Pins(self.project)
         self.engine = Engine(self.project, self.specs, self.pins, self.console)
         self.runtimes = [name for name in RUNTIMES if which(name)]
-        self._tell()
+        self._or_exit(self._preflight)
         if self._opened:
             self._sweep()
         atexit.register(self._save)
@@ -56,13 +54,11 @@ class Makefile:
 
     def config(self) -> dict[str, Any]:
         """DOIT_CONFIG: doit keeps nothing between runs that this project needs."""
-        # Receipts decide what is fresh, so doit's database lives only as long as the process:
-        # written in place at its end, it is lost by kill -9 and broken by two runs at once.
-        database = self.project.state / f"doit-{os.getpid()}.json"
-        atexit.register(lambda: database.unlink(missing_ok=True))
         return {
+            # Receipts decide what is fresh. doit's database, written in place at the end of a run, would be
+            # lost by kill -9 and broken by two runs at once; so it is never written, and this is no file.
             "backend": "json",
-            "dep_file": str(database) if self._opened else os.devnull + ".cooperage",
+            "dep_file": str(self.project.state / "doit.db"),
             "default_tasks": self._default_tasks(),
             "reporter": self.reporter,
             "par_type": "thread",
@@ -89,12 +85,14 @@ class Makefile:
 
     def bundle(self) -> Iterator[Task]:
         """A whole bundle, up to `validate`."""
+        self._replace_database()
         yield self._group("bundle", [f"bundle:{bundle}" for bundle in self._ready()])
         for bundle in self.specs:
             yield {
                 "basename": f"bundle:{bundle}",
                 "actions": None,
                 "task_dep": [f"validate:{bundle}"],
+                "clean": [(self._clean, [bundle, self.steps(bundle)])],
                 "doc": f"build {bundle} and judge it",
             }
 
@@ -125,24 +123,43 @@ class Makefile:
         """The bundles that a reading task was asked about; all when none is named. Exits 3 on others."""
         for name in names:
             if name not in self.specs:
-                self.usage(f"there is no bundle `{name}`", name, [*self.specs])
+                self.refuse(preflight.unknown("bundle", name, list(self.specs)))
         return names or list(self.specs)
 
-    def usage(self, message: str, word: str, known: list[str]) -> None:
+    def refuse(self, error: PipelineError) -> NoReturn:
         """Say what is wrong with the command line, and exit 3."""
-        meant = suggest(word, known)
-        error = PipelineError("usage", message, hint=f"did you mean `{meant}`?" if meant else None)
         self.console.error(str(error))
         raise SystemExit(_USAGE)
 
     def steps(self, bundle: str) -> list[Step]:
         """The bundle's stages in order, and one smoke step for each runtime found."""
         smoke = [Step(STAGES["smoke"], bundle, runtime) for runtime in self.runtimes]
-        return [Step(STAGES[name], bundle) for name in _BUILD_STAGES] + smoke
+        return [Step(STAGES[name], bundle) for name in BUILD_STAGES] + smoke
 
     def reload_pins(self) -> None:
         """Read the lock file again after it was changed."""
         self.pins.reload()
+
+    def _replace_database(self) -> None:
+        """Have doit keep no file, and `doit forget` remove receipts, since they decide what is fresh."""
+        database = Globals.dep_manager
+        database.close = lambda: None
+        # A run forgets what failed, and all that needs it; receipts know better.
+        if not self.selection.runs:
+            database.remove = self._forget
+            database.remove_all = self._forget_all
+
+    def _forget(self, task: str) -> None:
+        kind, _, bundle = task.partition(":")
+        for name in self.specs:
+            for step in self.steps(name):
+                whole = kind in ("bundle", step.stage.name) and bundle in ("", name)
+                if whole or step.task == task:
+                    self.engine.forget(step)
+
+    def _forget_all(self) -> None:
+        for name in self.specs:
+            self._forget(f"bundle:{name}")
 
     def _act(self, action: Callable[[], Any]) -> TaskFailed | None:
         try:
@@ -174,15 +191,15 @@ class Makefile:
             "task_dep": needs,
             "targets": [str(self.project.bundle(step.bundle).receipt(step.label))],
             "uptodate": [fresh],
-            "clean": [(self._clean, [step])],
+            "clean": [(self._clean, [step.bundle, [step]])],
             "io": {"capture": False},
             "meta": {"stage": True},
         }
 
-    def _clean(self, step: Step, dryrun: bool = False) -> None:
+    def _clean(self, bundle: str, steps: list[Step], dryrun: bool = False) -> None:
         from pipeline.clean import clean
 
-        for line in clean(self.project, step, dryrun):
+        for line in clean(self.project, bundle, steps, dryrun):
             self.console.line(line)
 
     # Before anything runs ----------------------------------------------------------------------
@@ -197,7 +214,7 @@ class Makefile:
     def _default_tasks(self) -> list[str]:
         if os.geteuid() == 0:
             return [f"bundle:{name}" for name in self._ready()]
-        return [f"{stage}:{name}" for name in self._ready() for stage in _without_root()]
+        return [f"{stage}:{name}" for name in self._ready() for stage in preflight.without_root()]
 
     def _open(self) -> bool:
         if not self.selection.runs or self.selection.reader in ("doctor", "new"):
@@ -207,53 +224,18 @@ class Makefile:
             self.console.line(said)
         return True
 
-    def _tell(self) -> None:
-        """Say before any work what is wrong with the specs, what is not pinned, what needs root."""
-        everything = self.selection.all_bundles(_GROUPS)
-        asked = {name for name in self.loaded.broken if everything or self.selection.names(name)}
-        if self.loaded.errors and (asked or (everything and not self.loaded.broken)):
-            self.console.error(str(PipelineErrors(self.loaded.errors)))
-            raise SystemExit(_USAGE)
-        for name in sorted(self.loaded.broken):
-            self.console.error(f"{name}: left out, its spec has errors (`doit bundle:{name}` shows them)")
-        if self.selection.reader:
-            return
-        self._refuse_unknown_tasks()
-        if not self.selection.runs:
+    def _preflight(self) -> None:
+        preflight.check_specs(self.selection, self.loaded, self.console.error)
+        names = (*self.specs, *self.loaded.broken)
+        tasks = [step.task for name in self.specs for step in self.steps(name)]
+        tasks += [f"{kind}:{name}" for kind in ("bundle", "smoke") for name in names]
+        preflight.check_tasks(self.selection, tasks, str(self.project.root))
+        if not self.selection.runs or self.selection.reader:
             return
         if not self.selection.tasks:
             for name in sorted(self._unpinned()):
                 self.console.line(f"{name}: not pinned yet; 'doit update {name}' resolves it")
-        if os.geteuid() != 0:
-            self._tell_what_needs_root()
-
-    def _refuse_unknown_tasks(self) -> None:
-        known = {*_GROUPS, *selection.READERS}
-        known |= {f"bundle:{name}" for name in (*self.specs, *self.loaded.broken)}
-        known |= {f"smoke:{name}" for name in self.specs}
-        known |= {step.task for name in self.specs for step in self.steps(name)}
-        if self.selection.command not in ("run", "info", "forget", "clean"):
-            return
-        for task in self.selection.tasks:
-            # doit itself takes patterns, and targets by their path.
-            if task not in known and "*" not in task and not task.startswith(("_", str(self.project.root))):
-                self.usage(f"there is no task `{task}`", task, sorted(known))
-
-    def _tell_what_needs_root(self) -> None:
-        need = [name for name, stage in STAGES.items() if stage.needs_root]
-        why = "need root, since the files of a bundle belong to mapped ids"
-        if not self.selection.tasks:
-            self.console.line(
-                f"not root: building {', '.join(_without_root())} only; {', '.join(need)} {why}"
-            )
-            return
-        asked = [task for task in self.selection.tasks if task.partition(":")[0] in (*need, "bundle")]
-        if asked:
-            error = PipelineError(
-                "needs-root", f"{', '.join(asked)}: {', '.join(need)} {why}", hint="sudo doit …"
-            )
-            self.console.error(str(error))
-            raise SystemExit(_USAGE)
+        preflight.check_privilege(self.selection, self.console.line)
 
     def _sweep(self) -> None:
         for name in self.engine.sweep():
@@ -271,7 +253,7 @@ class Makefile:
     def _or_exit(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except PipelineError as error:
+        except (PipelineError, PipelineErrors) as error:
             self.console.error(str(error))
         except OSError as fault:
             self.console.error(str(_of_system(fault)))
@@ -306,25 +288,6 @@ _GROUP_DOCS = {
 }
 
 
-def forget_with_receipts(makefile: Makefile) -> None:
-    """Make `doit forget` remove receipts too, since they decide what is fresh."""
-    steps = {step.task: step for name in makefile.specs for step in makefile.steps(name)}
-    database = Globals.dep_manager
-    remove, remove_all = database.remove, database.remove_all
-
-    def forget_one(task: str) -> None:
-        if task in steps:
-            makefile.engine.forget(steps[task])
-        remove(task)
-
-    def forget_all() -> None:
-        for step in steps.values():
-            makefile.engine.forget(step)
-        remove_all()
-
-    database.remove, database.remove_all = forget_one, forget_all
-
-
 def _need_runtime() -> None:
     from pipeline.packages import install_lines
 
@@ -335,38 +298,5 @@ def _need_runtime() -> None:
     )
 
 
-def _without_root() -> list[str]:
-    return [name for name in _BUILD_STAGES if not _needs_root(STAGES[name])]
-
-
-def _needs_root(stage: Stage) -> bool:
-    return stage.needs_root or any(_needs_root(STAGES[name]) for name in stage.reads)
-
-
 def _of_system(fault: OSError) -> PipelineError:
     return PipelineError("system", f"{fault.filename or 'the system'}: {fault.strerror or fault}")
-
-
-def _end_politely(tell: Callable[[str], None]) -> None:
-    """Make Ctrl-C, SIGTERM and SIGHUP end the run with one line and 128 + the signal's number."""
-    received = [signal.SIGINT]
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-    usual = sys.excepthook
-
-    def hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            usual(kind, value, trace)
-            return
-        tell(f"interrupted by {received[-1].name}; what was finished is kept, `doit` goes on from there")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Threads of `doit -n` would hold the exit back; tools die with us, and the next run sweeps.
-        os._exit(128 + received[-1])
-
-    sys.excepthook = hook

@@ -13,8 +13,8 @@ from pipeline.doctor.asking import ask
 from pipeline.doctor.check import Check, State, everywhere
 from pipeline.doctor.diagnosis import Diagnosis, in_json, in_text
 from pipeline.oci.idmap import PRIVATE
-from pipeline.paths import Project
 from pipeline.packages import FAMILIES, family, install_lines, package, table
+from pipeline.paths import Project
 
 V2 = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0\n"
 HYBRID = (

@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
 from pipeline.files import compact_json, remove_tree
@@ -23,9 +22,7 @@ from pipeline.registry import config_of, manifest_of
 from pipeline.tools import skopeo
 from pipeline.tools.skopeo import Source
 from pipeline.tools.umoci_demo import make_demo
-
-if TYPE_CHECKING:
-    from pipeline.engine import Output, Work
+from pipeline.work import Output, Work
 
 _LAYOUT_FILE = re.compile(r"(?:\./)?(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})")
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
@@ -43,8 +40,6 @@ class Copied:
 
 def build(work: Work) -> Output:
     """Copy the image of a bundle into work/image. Raises PipelineError; see `copy_image`."""
-    from pipeline.engine import Output
-
     reference, folder = Reference.parse(work.spec.image), work.work / "skopeo"
     copied = copy_image(
         Source(reference, work.project.root, folder, log=work.log, say=work.say),

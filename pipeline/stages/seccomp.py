@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.engine import Output
 from pipeline.errors import PipelineError, suggest
 from pipeline.files import canonical_json, sha256_bytes, write_atomic
 from pipeline.model.bundle import UNCONFINED
@@ -14,9 +13,10 @@ from pipeline.oci.seccomp import Profile, SyscallTable, architectures, oci_profi
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.source import read_source
 from pipeline.tools import libseccomp
+from pipeline.work import Output
 
 if TYPE_CHECKING:
-    from pipeline.engine import Work
+    from pipeline.work import Work
 
 # struct sock_filter of linux/filter.h.
 _INSTRUCTION_BYTES = 8

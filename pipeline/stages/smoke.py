@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import proc
-from pipeline.engine import Output, StageFailed
 from pipeline.errors import PipelineError
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_bytes, sha256_file, write_atomic
 from pipeline.model.linuxnames import SIGNALS, SIGRTMAX, SIGRTMIN
@@ -17,9 +16,10 @@ from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.container import Container
 from pipeline.trial import Plan, Report, log_note, observe
+from pipeline.work import Output, StageFailed
 
 if TYPE_CHECKING:
-    from pipeline.engine import Work
+    from pipeline.work import Work
 
 _NAMED = 5
 _CAP_SYS_RESOURCE = 24  # capability.h

@@ -7,7 +7,6 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.engine import Output
 from pipeline.errors import PipelineError, PipelineErrors, Place
 from pipeline.files import canonical_json, read_json
 from pipeline.model.bundle import VolumeType
@@ -19,9 +18,10 @@ from pipeline.oci.layout import Image, read_image
 from pipeline.oci.users import resolve_user
 from pipeline.oci.volumes import ensure_volume
 from pipeline.run import require
+from pipeline.work import Output
 
 if TYPE_CHECKING:
-    from pipeline.engine import Work
+    from pipeline.work import Work
 
 _INIT_NAME = "tini-static"
 

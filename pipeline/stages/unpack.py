@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.files import (
@@ -29,9 +29,7 @@ from pipeline.oci.mounts import MountPoint, mount_points
 from pipeline.oci.tarscan import display
 from pipeline.oci.unpacking import Unpacked, layers_of, unpack_layers
 from pipeline.paths import BundlePaths
-
-if TYPE_CHECKING:
-    from pipeline.engine import Output, Work
+from pipeline.work import Output, Work
 
 _BUNDLE_MODE = 0o710
 _NOTED = 5
@@ -39,8 +37,6 @@ _NOTED = 5
 
 def build(work: Work) -> Output:
     """Make work/rootfs and work/tree.json; see `unpack_layers` and `prepare` for what they raise."""
-    from pipeline.engine import Output
-
     mapping = id_map(work.spec.userns)
     image = read_image(work.paths.image)
     points = mount_points(work.spec, image.config, lambda source: (work.project.root / source).is_file())

@@ -10,7 +10,6 @@ from pipeline.checks.index import judge, ordered
 from pipeline.checks.subject import HostFacts, ImageFacts, Intent, Subject
 from pipeline.checks.text import counts, finding_value, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
-from pipeline.engine import Output, StageFailed
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
@@ -19,9 +18,10 @@ from pipeline.tools import libseccomp
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
+from pipeline.work import Output, StageFailed
 
 if TYPE_CHECKING:
-    from pipeline.engine import Work
+    from pipeline.work import Work
 
 _RUNTIME = "runc"
 FAIL_ON = Severity.HIGH

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.engine import Output, Work
 from pipeline.files import scan_tree, sha256_file, write_record
 from pipeline.model.bundle import Healthcheck, HttpProbe, Port
 from pipeline.paths import BundlePaths, Project
 from pipeline.stages import smoke
+from pipeline.work import Output, Work
 from tests.real import busybox_bundle as busybox
 
 # Drivers inherit it; two suites at once on one machine do not see each other's containers.

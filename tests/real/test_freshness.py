@@ -51,9 +51,9 @@ def hello(built: Workspace) -> Iterator[Workspace]:
     built.doit(*TARGETS)
 
 
-def ran(workspace: Workspace, **env: str) -> list[str]:
+def ran(workspace: Workspace, path: str = os.environ["PATH"]) -> list[str]:
     """The stages that one `doit` ran, in order; `seccomp` is put before `spec`."""
-    said = workspace.doit(*TARGETS, **env).stdout
+    said = workspace.doit(*TARGETS, PATH=path).stdout
     return sorted(RAN.findall(said), key=ALL.index)
 
 
@@ -198,7 +198,7 @@ def test_another_build_of_a_tool(hello: Workspace, tmp_path: Path, tool: str, ex
     shutil.copy(real, other)
     with open(other, "ab") as stream:
         stream.write(b"\0")
-    assert ran(hello, PATH=f"{tmp_path}:{os.environ['PATH']}") == expected
+    assert ran(hello, f"{tmp_path}:{os.environ['PATH']}") == expected
 
 
 def test_a_second_run_does_nothing_and_says_so(hello: Workspace) -> None:

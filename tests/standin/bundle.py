@@ -55,9 +55,9 @@ def write_config(
     mounts = [
         _mount("/proc", "proc", *_FLAGS),
         _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-        _mount("/dev/shm", "tmpfs", *_FLAGS, "mode=1777", "size=64m"),  # noqa: S108 - in the container
+        _mount("/dev/shm", "tmpfs", *_FLAGS, "mode=1777", "size=64m"),
         _mount("/sys", "sysfs", *_FLAGS, "ro"),
-        _mount("/tmp", "tmpfs", *_FLAGS, "mode=1777", "size=64m"),  # noqa: S108 - in the container
+        _mount("/tmp", "tmpfs", *_FLAGS, "mode=1777", "size=64m"),
         *(_bind(source, target, mode, *_FLAGS[: 3 if mode == "rw" else 2]) for source, target, mode in binds),
     ]
     if init:
