@@ -95,7 +95,9 @@ def _reuse(
     """The last rootfs with other mount points, where nothing else is asked for and it is intact."""
     if work.previous is None or not _same_tree(work, work.previous["parts"]):
         return None
-    if not work.paths.tree_record.exists() or changed_entries(work.paths.rootfs, work.paths.tree_record):
+    if not (work.paths.rootfs.is_dir() and work.paths.tree_record.exists()):
+        return None
+    if changed_entries(work.paths.rootfs, work.paths.tree_record):
         work.say("the rootfs is not as it was unpacked: unpacking it again")
         return None
     recorded = {entry.path: entry for entry in read_record(work.paths.tree_record)}
