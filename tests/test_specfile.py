@@ -146,7 +146,7 @@ def test_a_second_load_imports_no_parser(project: Project) -> None:
     assert loads_parser(project) == ["yaml", "msgspec"]
     assert loads_parser(project) == []
     write(project, a=IMAGE + "cpus: 2\n")
-    assert loads_parser(project) == ["yaml", "msgspec", "jsonschema"]
+    assert loads_parser(project) == ["yaml", "msgspec"]
     assert loads_parser(project) == []
 
 

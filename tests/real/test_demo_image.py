@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -75,8 +74,8 @@ def test_the_demo_serves_as_pid_1_and_stops_when_told(place: Place) -> None:
     place.copy("demo:busybox-httpd")
     rootfs = place.project.root / "rootfs"
     image = read_image(place.image)
-    with tarfile.open(image.blob(layer_of(image))) as layer:
-        layer.extractall(rootfs, filter="fully_trusted")  # noqa: S202 - made by us
+    rootfs.mkdir()
+    subprocess.run(["tar", "-xpf", image.blob(layer_of(image)), "-C", rootfs], check=True)
     (rootfs / "dev").mkdir()
     os.mknod(rootfs / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     port = "18273"
