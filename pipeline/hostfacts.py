@@ -65,8 +65,18 @@ def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[int] | N
 
 def _way(project: Project, bundle: str, _spec: Spec) -> list[list[Any]]:
     """Owner and mode of every folder on the way to the bundle."""
-    path = project.bundle(bundle).bundle.resolve()
-    return [[str(folder), *(_status(folder) or [])] for folder in [*reversed(path.parents), path]]
+    paths = project.bundle(bundle)
+    return [*_way_to(project.out), *_seen(paths.dir, paths.bundle)]
+
+
+@cache
+def _way_to(out: Path) -> list[list[Any]]:
+    place = out.resolve()
+    return _seen(*reversed(place.parents), place)
+
+
+def _seen(*folders: Path) -> list[list[Any]]:
+    return [[str(folder), *(_status(folder) or [])] for folder in folders]
 
 
 def _content(path: Path) -> str:

@@ -60,10 +60,13 @@ class Project:
         self.store = self.out / ".store"
         self.blobs = self.store / "blobs"
         self.tmp = self.out / ".tmp"
+        self._bundles: dict[str, BundlePaths] = {}
 
     def bundle(self, name: str) -> BundlePaths:
         """The paths of the bundle `name`."""
-        return BundlePaths(self.out, name)
+        if name not in self._bundles:
+            self._bundles[name] = BundlePaths(self.out, name)
+        return self._bundles[name]
 
     def open(self) -> str | None:
         """Make `out/` ready for use; return a line to say when it was made somewhere else.

@@ -52,8 +52,14 @@ def damage(paths: BundlePaths, outputs: Mapping[str, str]) -> str | None:
             status = os.lstat(full)
         except OSError:
             return f"{place} is gone"
-        small = expected.startswith("files:") or (expected != "tree" and status.st_size <= _REREAD_BYTES)
-        if small and mark(Path(full)) != expected:
+        if expected.startswith("files:"):
+            changed = mark(Path(full)) != expected
+        elif expected == "tree" or status.st_size > _REREAD_BYTES:
+            changed = False
+        else:
+            with open(full, "rb") as stream:
+                changed = "sha256:" + sha256_bytes(stream.read()) != expected
+        if changed:
             return f"{place} was changed after it was made"
     return None
 

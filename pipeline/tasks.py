@@ -6,6 +6,8 @@ import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from inspect import Signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,7 +78,7 @@ class Makefile:
 
     def pin(self) -> Iterator[Task]:
         """Pin an image that was never pinned, when its bundle is asked for by name."""
-        for bundle in self._unpinned():
+        for bundle in self._unpinned:
             yield {
                 "basename": f"_pin:{bundle}",
                 "actions": [(self._act, [lambda bundle=bundle: self._pin(bundle)])],
@@ -183,7 +185,7 @@ class Makefile:
     def _step(self, step: Step) -> Task:
         fresh = Freshness(self.engine, step)
         needs = [f"{stage}:{step.bundle}" for stage in step.stage.reads]
-        if step.stage.name == "copy" and step.bundle in self._unpinned():
+        if step.stage.name == "copy" and step.bundle in self._unpinned:
             needs.append(f"_pin:{step.bundle}")
         return {
             "basename": step.task,
@@ -205,10 +207,11 @@ class Makefile:
     # Before anything runs ----------------------------------------------------------------------
 
     def _ready(self) -> list[str]:
-        unpinned = self._unpinned()
-        return [name for name in self.specs if name not in unpinned]
+        return [name for name in self.specs if name not in self._unpinned]
 
+    @cached_property
     def _unpinned(self) -> set[str]:
+        """The bundles that had no pin when this run began."""
         return {name for name, spec in self.specs.items() if self.pins.pin_of(spec) is None}
 
     def _default_tasks(self) -> list[str]:
@@ -233,7 +236,7 @@ class Makefile:
         if not self.selection.runs or self.selection.reader:
             return
         if not self.selection.tasks:
-            for name in sorted(self._unpinned()):
+            for name in sorted(self._unpinned):
                 self.console.line(f"{name}: not pinned yet; 'doit update {name}' resolves it")
         preflight.check_privilege(self.selection, self.console.line)
 
@@ -262,6 +265,9 @@ class Makefile:
 
 class Freshness:
     """doit's `uptodate` callable of one step; its repr is what `doit info` prints."""
+
+    # doit asks for it before each call, and finding it out costs as much as the call.
+    __signature__ = Signature()
 
     def __init__(self, engine: Engine, step: Step) -> None:
         self._engine = engine
