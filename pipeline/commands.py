@@ -65,18 +65,17 @@ def verify(make: Makefile) -> Task:
     """`doit verify [NAME…]`"""
 
     def tell(names: list[str]) -> TaskFailed | None:
-        from pipeline.verify import damages
+        from pipeline.verify import verify as damages_of
 
+        steps = [step for name in make.bundles(names) for step in make.steps(name)]
+        built = [step for step in steps if make.engine.is_built(step)]
         bad = 0
-        for name in make.bundles(names):
-            for step in make.steps(name):
-                for line in damages(make.engine, step):
-                    make.console.error(f"{step.task}: {line}")
-                    make.engine.forget(step)
-                    bad += 1
-        make.console.line(
-            f"{bad} damaged; `doit` builds them again" if bad else "every output is as it was made"
-        )
+        for step in built:
+            for line in damages_of(make.engine, step):
+                make.console.error(f"{step.task}: {line}")
+                bad += 1
+        intact = f"{len(built)} stages read again: every output is as it was made"
+        make.console.line(f"{bad} damaged; `doit` builds them again" if bad else intact)
         return _FAILED if bad else None
 
     return _reading(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import hostfacts
+from pipeline.errors import PipelineError, PipelineErrors
 from pipeline.files import (
     canonical_json,
     compact_json,
@@ -27,8 +28,8 @@ from pipeline.files import (
 )
 from pipeline.fingerprint import Fingerprints
 from pipeline.graph import Step
-from pipeline.paths import Project
-from pipeline.receipts import Parts, damage, drop, mark, read_receipt, reason
+from pipeline.paths import BundlePaths, Project
+from pipeline.receipts import THERE, Parts, damage, drop, mark, read_receipt, reason
 from pipeline.work import Declared, Output, StageFailed, Voice, Work
 
 
@@ -65,10 +66,9 @@ class Engine:
         key = sha256_bytes(compact_json(parts))
         paths = self.project.bundle(step.bundle)
         receipt = self.receipt(step.bundle, step.label)
+        stale: str | None
         if receipt is None:
-            stale: str | None = (
-                "never built" if not paths.receipt(step.label).exists() else "its receipt is damaged"
-            )
+            stale = _without_receipt(step, paths)
         elif receipt["key"] != key:
             stale = reason(receipt["parts"], parts)
         else:
@@ -82,13 +82,18 @@ class Engine:
             self._receipts[path] = read_receipt(path)
         return self._receipts[path]
 
+    def is_built(self, step: Step) -> bool:
+        """True when the step has a receipt, be it fresh, stale or damaged."""
+        return self.project.bundle(step.bundle).receipt(step.label).exists()
+
     def execute(self, step: Step) -> str | None:
         """Build the step unless another process just has; return why it was built, or None.
 
         Raises PipelineError when it fails; its old receipt is gone then, if its outputs are.
         """
-        with self._locked(step):
-            self._receipts.pop(self.project.bundle(step.bundle).receipt(step.label), None)
+        with self.locked(step), self._upstream_held(step):
+            # Another process may have built what this one has read of before.
+            self._receipts.clear()
             state = self.assess(step)
             if state.stale is None:
                 return None
@@ -101,6 +106,15 @@ class Engine:
         self._receipts.pop(path, None)
         drop(path)
 
+    @contextmanager
+    def _upstream_held(self, step: Step) -> Iterator[None]:
+        """Keep other processes from rebuilding what this step reads; stages read only earlier ones, so no cycle."""
+        with ExitStack() as held:
+            for stage in step.stage.reads:
+                lock = held.enter_context(open(self.project.locks / f"{step.bundle}.{stage}", "ab"))
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
     def sweep(self) -> list[str]:
         """Remove the work folders of processes that died; return their names."""
         swept = []
@@ -108,7 +122,8 @@ class Engine:
             names = [folder.name for folder in folders]
         for name in names:
             with _try_lock(self.project.locks / name.rsplit(".", 1)[0]) as ours:
-                if ours:
+                # Gone by now: its owner was not dead, but done.
+                if ours and (self.project.tmp / name).exists():
                     remove_tree(self.project.tmp / name)
                     swept.append(name)
         return swept
@@ -157,11 +172,15 @@ class Engine:
             voice=self._voice,
             _receipts=lambda label: self.receipt(step.bundle, label),
         )
+        error = paths.error(step.label)
         try:
             output: Output = importlib.import_module(step.stage.module).build(work)
             self._commit(step, state, folder, output)
-        except StageFailed:
-            self._keep(step, folder)
+            error.unlink(missing_ok=True)
+        except (PipelineError, PipelineErrors) as fault:
+            if isinstance(fault, StageFailed):
+                self._keep(step, folder)
+            error.write_text(f"{fault}\n")
             raise
         finally:
             remove_tree(folder)
@@ -169,6 +188,7 @@ class Engine:
     def _commit(self, step: Step, state: Assessment, folder: Path, output: Output) -> None:
         paths = self.project.bundle(step.bundle)
         outputs = {place: mark(folder / name) for name, place in step.outputs.items()}
+        outputs |= dict.fromkeys(output.places, THERE)
         digest = output.digest or sha256_bytes(compact_json(outputs))
         self._keep(step, folder)
         receipt = {
@@ -178,7 +198,8 @@ class Engine:
             "outputs": outputs,
             "facts": output.facts,
         }
-        write_atomic(paths.receipt(step.label), canonical_json(receipt))
+        # The environment may hold secrets: no other user may read what the bundle's folder hides from them.
+        write_atomic(paths.receipt(step.label), canonical_json(receipt), mode=0o600)
         self._receipts.pop(paths.receipt(step.label), None)
 
     def _keep(self, step: Step, folder: Path) -> None:
@@ -194,7 +215,8 @@ class Engine:
                 sync_directory(place.parent)
 
     @contextmanager
-    def _locked(self, step: Step) -> Iterator[None]:
+    def locked(self, step: Step) -> Iterator[None]:
+        """Hold the step's lock, waiting for another process that has it."""
         path = self.project.locks / f"{step.bundle}.{step.label}"
         with open(path, "ab") as lock:
             try:
@@ -203,6 +225,16 @@ class Engine:
                 self._voice.say(step.task, "another doit is building it; waiting for that one")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _without_receipt(step: Step, paths: BundlePaths) -> str:
+    if paths.receipt(step.label).exists():
+        return "its receipt is damaged"
+    if paths.error(step.label).exists():
+        return "failed last time"
+    return (
+        "forgotten" if any((paths.dir / place).exists() for place in step.outputs.values()) else "never built"
+    )
 
 
 def _sync(outputs: list[Path]) -> None:

@@ -174,18 +174,18 @@ def read_record(path: Path) -> list[Entry]:
     return [Entry(**dict(zip(_FIELDS, row, strict=False)), seen=tuple(row[-3:])) for row in read_json(path)]
 
 
-def changed_entries(root: Path, record: Path) -> list[str]:
+def changed_entries(root: Path, record: Path, *, reread: bool = False) -> list[str]:
     """Return the paths below `root` that are not as recorded; nothing when it is intact.
 
-    An entry whose inode, size and times are as recorded counts as unchanged; any other is read again.
+    An entry whose inode, size and times are as recorded counts as unchanged, any other is read again;
+    with `reread`, every one is: that alone sees a bit that flipped on the disk.
     """
     recorded = {entry.path: entry for entry in read_record(record)}
     changed = []
     for path, status in _walk(root):
         entry = recorded.pop(path, None)
-        if entry is None or not (
-            _same(entry, status) or _entry(root, path, status).identity() == entry.identity()
-        ):
+        unread = entry is not None and not reread and _same(entry, status)
+        if not unread and (entry is None or _entry(root, path, status).identity() != entry.identity()):
             changed.append(path)
     return sorted([*changed, *recorded])
 

@@ -47,6 +47,7 @@ STAGES: dict[str, Stage] = {
             tools=("umoci",),
             reads=("copy",),
             outputs={"rootfs": "bundle/rootfs", "tree.json": "unpack/tree.json"},
+            host=("bind_files",),
             needs_root=True,
         ),
         Stage(
@@ -63,6 +64,7 @@ STAGES: dict[str, Stage] = {
             tools=(),
             reads=("copy", "unpack", "seccomp"),
             outputs={"config.json": "bundle/config.json", "provenance.json": "spec/provenance.json"},
+            host=("devices",),
             needs_root=True,
         ),
         Stage(
@@ -71,7 +73,7 @@ STAGES: dict[str, Stage] = {
             tools=("runc",),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
-            host=("kernel", "limits", "ids", "binds", "way"),
+            host=("kernel", "limits", "ids", "binds", "devices", "way"),
             needs_root=True,
         ),
         Stage(

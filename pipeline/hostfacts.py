@@ -13,6 +13,15 @@ from pipeline.files import sha256_bytes
 from pipeline.paths import Project
 
 Spec = Mapping[str, Any]
+# Which of these there are tells v1, hybrid and v2 apart, and whether swap is counted.
+_CONTROLLERS = (
+    "cgroup.controllers",
+    "unified",
+    "memory",
+    "memory/memory.memsw.limit_in_bytes",
+    "pids",
+    "cpu",
+)
 
 
 def facts(names: tuple[str, ...], project: Project, bundle: str, spec: Spec) -> dict[str, Any]:
@@ -24,8 +33,21 @@ def _kernel(_project: Project, _bundle: str, _spec: Spec) -> str:
     return os.uname().release
 
 
-def _limits(_project: Project, _bundle: str, _spec: Spec) -> dict[str, int | None]:
-    return {"nofile_hard": resource.getrlimit(resource.RLIMIT_NOFILE)[1], "cpus": os.cpu_count()}
+def _limits(_project: Project, _bundle: str, _spec: Spec) -> dict[str, Any]:
+    return _known_limits()
+
+
+@cache
+def _known_limits() -> dict[str, Any]:
+    """What this host has, and what it can enforce."""
+    names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
+    return {
+        "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "hard": {name: resource.getrlimit(getattr(resource, name))[1] for name in names},
+        "lsm": _content(Path("/sys/kernel/security/lsm")),
+        "controllers": [name for name in _CONTROLLERS if os.path.exists(f"/sys/fs/cgroup/{name}")],
+    }
 
 
 def _ids(_project: Project, _bundle: str, _spec: Spec) -> dict[str, str]:
@@ -49,34 +71,49 @@ def _profile(project: Project, _bundle: str, spec: Spec) -> str:
 
 
 def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[int] | None]:
-    """Kind, owner and mode of each bind source; None for one that is not there."""
+    """Kind, owner and mode of the source of each volume; None for one that is not there."""
     paths = project.bundle(bundle)
+    sources = [
+        paths.volume(volume["source"]) if volume["type"] == "volume" else project.root / volume["source"]
+        for volume in spec["volumes"]
+    ]
+    return {str(source): _status(source) for source in sources}
+
+
+def _bind_files(project: Project, _bundle: str, spec: Spec) -> list[str]:
+    """The bind sources that are files: their mount points must be files too."""
+    sources = [volume["source"] for volume in spec["volumes"] if volume["type"] == "bind"]
+    return [source for source in sources if os.path.isfile(project.root / source)]
+
+
+def _devices(_project: Project, _bundle: str, spec: Spec) -> dict[str, list[int] | None]:
+    """Kind, mode and numbers of each device."""
     found: dict[str, list[int] | None] = {}
-    for volume in spec["volumes"]:
-        if volume["type"] == "bind":
-            source = project.root / volume["source"]
-        elif volume["type"] == "volume":
-            source = paths.volume(volume["source"])
+    for device in spec["devices"]:
+        try:
+            status = os.stat(device["host"])
+        except OSError:
+            found[device["host"]] = None
         else:
-            continue
-        found[str(source)] = _status(source)
+            found[device["host"]] = [status.st_mode, os.major(status.st_rdev), os.minor(status.st_rdev)]
     return found
 
 
-def _way(project: Project, bundle: str, _spec: Spec) -> list[list[Any]]:
-    """Owner and mode of every folder on the way to the bundle."""
+def _way(project: Project, bundle: str, _spec: Spec) -> dict[str, str]:
+    """Mode and owner of every folder on the way to the bundle."""
     paths = project.bundle(bundle)
-    return [*_way_to(project.out), *_seen(paths.dir, paths.bundle)]
+    return {**_way_to(project.out), **_seen(paths.dir, paths.bundle)}
 
 
 @cache
-def _way_to(out: Path) -> list[list[Any]]:
+def _way_to(out: Path) -> dict[str, str]:
     place = out.resolve()
     return _seen(*reversed(place.parents), place)
 
 
-def _seen(*folders: Path) -> list[list[Any]]:
-    return [[str(folder), *(_status(folder) or [])] for folder in folders]
+def _seen(*folders: Path) -> dict[str, str]:
+    found = {str(folder): _status(folder) for folder in folders}
+    return {name: f"{s[0] & 0o7777:04o} {s[1]}:{s[2]}" if s else "absent" for name, s in found.items()}
 
 
 def _content(path: Path) -> str:
@@ -100,5 +137,7 @@ _FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
     "limits": _limits,
     "profile": _profile,
     "binds": _binds,
+    "bind_files": _bind_files,
+    "devices": _devices,
     "way": _way,
 }

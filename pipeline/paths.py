@@ -38,6 +38,10 @@ class BundlePaths:
         """What a stage's tools said."""
         return self.dir / "log" / f"{stage}.log"
 
+    def error(self, stage: str) -> Path:
+        """What was wrong when a stage failed last; gone once it has succeeded."""
+        return self.dir / "log" / f"{stage}.error"
+
     def volume(self, name: str) -> Path:
         """The host folder of a named volume."""
         return STATE_HOME / "volumes" / self.name / name

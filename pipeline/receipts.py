@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ Parts = dict[str, Any]
 # A small output is read again at every start, so a flipped bit in config.json is seen at once; for a
 # larger one and for trees `validate`, `smoke` and `doit verify` do it before anything is built upon them.
 _REREAD_BYTES = 256 * 1024
-_TREES = ("rootfs", "image")
+THERE = "there"
+"""The mark of an output of which only the presence is looked at."""
 _SHOWN_DIFFERENCES = 3
 
 
@@ -32,35 +33,30 @@ def read_receipt(path: Path) -> dict[str, Any] | None:
 
 
 def mark(path: Path) -> str:
-    """What a receipt remembers of an output: a file's digest; of a folder, one over its files.
+    """What a receipt remembers of an output: enough to see cheaply whether it was changed.
 
-    Large trees have records of their own, so of them it remembers only that they are there.
+    A file's digest; of a folder of files, one over them; of an OCI layout, that of its index, from which
+    all else in it is named by digest; of a rootfs, which has a record of its own, that it is there.
     """
     if not path.is_dir():
         return "sha256:" + sha256_file(path)
-    if path.name in _TREES:
-        return "tree"
-    files = {name: sha256_file(path / name) for name in sorted(os.listdir(path))}
-    return "files:" + sha256_bytes(compact_json(files))
+    if path.name == "rootfs":
+        return THERE
+    names = ["index.json"] if path.name == "image" else sorted(os.listdir(path))
+    return "files:" + sha256_bytes(compact_json({name: sha256_file(path / name) for name in names}))
 
 
-def damage(paths: BundlePaths, outputs: Mapping[str, str]) -> str | None:
-    """Say which output is not there or, for small files, not as it was written."""
+def damage(paths: BundlePaths, outputs: Mapping[str, str], *, cheap: bool = True) -> str | None:
+    """Say which output is not there or not as it was made; with `cheap`, of large files only the former."""
     for place, expected in outputs.items():
-        full = f"{paths.dir}/{place}"
+        full = os.path.join(paths.dir, place)
         try:
             status = os.lstat(full)
+            unread = expected == THERE or (cheap and status.st_size > _REREAD_BYTES)
+            if not unread and mark(Path(full)) != expected:
+                return f"{place} was changed after it was made"
         except OSError:
             return f"{place} is gone"
-        if expected.startswith("files:"):
-            changed = mark(Path(full)) != expected
-        elif expected == "tree" or status.st_size > _REREAD_BYTES:
-            changed = False
-        else:
-            with open(full, "rb") as stream:
-                changed = "sha256:" + sha256_bytes(stream.read()) != expected
-        if changed:
-            return f"{place} was changed after it was made"
     return None
 
 
@@ -80,23 +76,21 @@ def reason(old: Parts, new: Parts) -> str:
 
 def differences(old: Parts, new: Parts) -> list[str]:
     """Say in words what differs between two sets of key parts: `spec mem_limit: 1 -> 2`."""
-    said = []
-    for kind in sorted(old.keys() | new.keys()):
-        before, after = old.get(kind), new.get(kind)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
-            said += [_difference(f"{kind} {name}", before.get(name), after.get(name)) for name in names]
-        else:
-            said.append(_difference(kind, before, after))
-    return said
+    return ["its code changed" if what == "code" else what for what in _differences("", old, new)]
 
 
-def _difference(what: str, before: object, after: object) -> str:
-    if what == "code":
-        return "its code changed"
-    return f"{what}: {_short(before)} -> {_short(after)}"
+def _differences(name: str, before: object, after: object) -> Iterator[str]:
+    if before == after:
+        return
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        yield name if name == "code" else f"{name}: {_short(before)} -> {_short(after)}"
+    elif name == "spec environment":
+        # Values may be secrets, and what is said here ends in logs.
+        names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+        yield f"{name}: {', '.join(names)}"
+    else:
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differences(f"{name} {key}".strip(), before.get(key), after.get(key))
 
 
 def _short(value: object) -> str:

@@ -7,29 +7,43 @@ from pathlib import Path
 
 from pipeline.engine import Engine
 from pipeline.errors import PipelineError
-from pipeline.files import changed_entries, sha256_file
+from pipeline.files import changed_entries
 from pipeline.graph import Step
 from pipeline.oci.layout import verify_layout
+from pipeline.receipts import damage
 
 _NAMED = 5
 
 
-def damages(engine: Engine, step: Step) -> Iterator[str]:
-    """Yield a line for each output of a step that is not as it was made; nothing for a step never built."""
+def verify(engine: Engine, step: Step) -> Iterator[str]:
+    """Yield a line for each output of a built step that is not as it was made.
+
+    A damaged step is forgotten, so that the next `doit` builds it again. Waits for a run that builds it.
+    """
+    if not engine.is_built(step):
+        return
+    with engine.locked(step):
+        found = list(_damages(engine, step))
+        if found:
+            engine.forget(step)
+    yield from found
+
+
+def _damages(engine: Engine, step: Step) -> Iterator[str]:
     receipt = engine.receipt(step.bundle, step.label)
     if receipt is None:
+        yield "its receipt is damaged"
         return
     paths = engine.project.bundle(step.bundle)
-    for place, mark in receipt["outputs"].items():
-        path = paths.dir / place
-        if not path.exists():
-            yield f"{place} is gone"
-        elif mark.startswith("sha256:") and sha256_file(path) != mark[7:]:
-            yield f"{place} was changed after it was made"
-        elif place == "image":
-            yield from _layout(path)
+    damaged = damage(paths, receipt["outputs"], cheap=False)
+    if damaged:
+        yield damaged
+        return
+    for place in receipt["outputs"]:
+        if place == "image":
+            yield from _layout(paths.image)
         elif place == "bundle/rootfs":
-            yield from _tree(path, paths.tree_record)
+            yield from _tree(paths.rootfs, paths.tree_record)
 
 
 def _layout(path: Path) -> Iterator[str]:
@@ -40,9 +54,7 @@ def _layout(path: Path) -> Iterator[str]:
 
 
 def _tree(rootfs: Path, record: Path) -> Iterator[str]:
-    if not record.exists():
-        return  # said of the record itself
-    changed = changed_entries(rootfs, record)
+    changed = changed_entries(rootfs, record, reread=True)
     if changed:
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         yield f"bundle/rootfs is not as unpacked: {', '.join(changed[:_NAMED])}{more}"

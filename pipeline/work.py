@@ -27,10 +27,14 @@ class StageFailed(PipelineError):
 
 @dataclass(frozen=True)
 class Output:
-    """What a stage made: facts for its receipt, and the outputs' digest (None: the engine takes it)."""
+    """What a stage made: facts for its receipt, and the outputs' digest (None: the engine takes it).
+
+    `places` are absolute paths outside `out/` that the stage made and that must stay there.
+    """
 
     facts: dict[str, Any]
     digest: str | None = None
+    places: tuple[str, ...] = ()
 
 
 class Voice(Protocol):
@@ -88,11 +92,6 @@ class Work:
                 "not-built", f"{stage}:{self.name} is not built", hint=f"doit {stage}:{self.name}"
             )
         return dict(receipt["facts"])
-
-    def upstream_digest(self, stage: str) -> str:
-        """The output digest in the receipt of a stage which this one reads."""
-        self.facts(stage)
-        return str((self._receipts(stage) or {})["digest"])
 
     def take_previous(self, output: str) -> Path | None:
         """Move an output of the last run into the work folder, to be altered there; None if there is none."""

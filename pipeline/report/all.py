@@ -7,12 +7,15 @@ from pathlib import Path
 from pipeline.files import write_atomic
 from pipeline.paths import Project
 from pipeline.report import html, junit, sarif
-from pipeline.report.collect import collect
+from pipeline.report.collect import Assess, collect
 
 
-def write(project: Project, names: list[str]) -> list[Path]:
-    """Write `out/report/` for these bundles; return what was written."""
-    reports = collect(project, sorted(names))
+def write(project: Project, names: list[str], assess: Assess | None = None) -> list[Path]:
+    """Write `out/report/` for these bundles and those with broken specs; return what was written.
+
+    `assess` says what is stale; without it, whatever has a receipt counts as built.
+    """
+    reports = collect(project, names, assess)
     folder = project.report
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     written = {

@@ -1,58 +1,83 @@
-"""What a report tells: receipts, findings and smoke results, read from `out/`; nothing is run or judged."""
+"""What a report tells: receipts, errors, findings and smoke results, read from `out/`; nothing is run."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from pipeline import specfile
 from pipeline.checks.text import read_finding
-from pipeline.errors import PipelineError, Place
+from pipeline.errors import PipelineError
 from pipeline.files import read_json
 from pipeline.graph import RUNTIMES, STAGES, Step
-from pipeline.model.nouns import Finding
+from pipeline.model.nouns import Finding, Severity
 from pipeline.paths import BundlePaths, Project
+from pipeline.pins import Pins
+from pipeline.report.findings import placed
 
-_KEY = re.compile(r"([a-z_]+)\s*:")
-# `.name` or `[index]` at the end of a path.
-_LAST_STEP = re.compile(r"(\[[^\]]*\]|\.?[^.\[]+)$")
+Assess = Callable[[str], Iterable[tuple[str, str, str | None]]]
+"""What the engine says of a bundle's stages now: (task, label, why it is stale or None)."""
+
+FAILS = Severity.HIGH
+"""What `validate` fails on, unless it is waived."""
+
+# An error's text is for people; what is longer than this is in the log.
+_ERROR_BYTES = 16 * 1024
+_BROKEN = "its spec has errors"
 
 
 class State(Enum):
-    """What `out/` says of a stage."""
+    """How a stage is; the worst one first."""
 
-    BUILT = "built"
     FAILED = "failed"
+    STALE = "stale"
     ABSENT = "not built"
+    UNPINNED = "not pinned"
+    BUILT = "built"
 
 
 @dataclass(frozen=True)
 class StageState:
-    """One stage of a bundle; `facts` are those of its receipt."""
+    """One stage of a bundle: `why` it is not BUILT, the `error` it failed with, its receipt's `facts`."""
 
     label: str
     reads: tuple[str, ...]
     state: State
-    digest: str
-    facts: dict[str, Any]
+    why: str = ""
+    error: str = ""
+    digest: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def builds(self) -> bool:
+        """True for what makes the bundle, false for what runs it (`smoke`)."""
+        return self.label in STAGES
 
 
 @dataclass(frozen=True)
 class Smoke:
-    """What RUNTIME.json says; `proven` is true when nothing was amiss."""
+    """What RUNTIME.json says of a run; `outdated` says why it was one of an earlier bundle."""
 
     runtime: str
     proven: bool
     failure: str
     facts: tuple[dict[str, Any], ...]
     timings_ms: dict[str, float]
+    outdated: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """True when nothing was amiss, in any fact either."""
+        return self.proven and all(fact.get("ok") for fact in self.facts)
 
 
 @dataclass(frozen=True)
 class BundleReport:
-    """All there is to tell of one bundle. `unreadable` names files that are there and say nothing."""
+    """All there is to tell of one bundle. `mistakes` are those of its spec; `unreadable` names files
+    that are there and say nothing."""
 
     name: str
     stages: tuple[StageState, ...]
@@ -60,59 +85,138 @@ class BundleReport:
     findings: tuple[Finding, ...]
     smokes: tuple[Smoke, ...]
     unreadable: tuple[str, ...]
+    mistakes: tuple[Finding, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """The worst state of the stages that make the bundle."""
+        order = list(State)
+        return min((stage.state for stage in self.stages if stage.builds), key=order.index)
 
 
-def collect(project: Project, names: list[str]) -> list[BundleReport]:
-    """Read what `out/` has of each bundle; a damaged file is named and hides nothing else."""
-    return [_bundle(project, name) for name in names]
+def collect(project: Project, names: Iterable[str], assess: Assess | None = None) -> list[BundleReport]:
+    """Read what `out/` has of these bundles and of all whose specs have errors, by name.
+
+    Without `assess`, a stage that has a receipt and no error counts as built. A damaged file is named
+    and hides nothing else. Raises PipelineError `bad-lock`.
+    """
+    loaded, pins = specfile.load(project), Pins(project)
+    reports = []
+    for name in sorted({*names, *loaded.broken}):
+        spec = loaded.specs.get(name)
+        unpinned = spec is not None and pins.pin_of(spec.values) is None
+        if name in loaded.broken:
+            known: dict[str, str | None] | None = {step.label: _BROKEN for step in _steps(name)}
+        else:
+            known = {label: why for _, label, why in assess(name)} if assess else None
+        mistakes = _mistakes(name, loaded) if name in loaded.broken else ()
+        reports.append(_bundle(project, name, _Known(known, unpinned), mistakes))
+    return reports
 
 
-def _bundle(project: Project, name: str) -> BundleReport:
-    reader = _Reader(project.root)
-    paths = project.bundle(name)
-    judgement = reader.read(paths.findings)
-    findings = tuple(reader.findings(judgement, paths.findings))
-    smokes = tuple(smoke for runtime in RUNTIMES if (smoke := reader.smoke(paths, runtime)))
-    steps = [step for stage in STAGES.values() for step in _steps(stage.name, name)]
-    failed = {"validate"} if judgement is not None else set()
-    failed |= {f"smoke-{smoke.runtime}" for smoke in smokes}
-    stages = tuple(_stage(reader, paths, step, step.label in failed) for step in steps)
-    provenance = reader.read(paths.provenance)
-    places = _places(project, name, provenance if isinstance(provenance, dict) else {})
-    return BundleReport(
-        name,
-        stages,
-        judgement is not None,
-        tuple(_placed(finding, places) for finding in findings),
-        smokes,
-        tuple(reader.unreadable),
+def _mistakes(name: str, loaded: specfile.Loaded) -> tuple[Finding, ...]:
+    """The errors in the bundle's own file; all of them when what is wrong is in another one."""
+    own = [e for e in loaded.errors if e.place and e.place.path in (specfile.shown(name), f"specs/{name}")]
+    return tuple(
+        Finding(error.code, Severity.HIGH, error.message, mend=error.hint or "", place=error.place)
+        for error in own or loaded.errors
     )
 
 
-def _steps(stage: str, bundle: str) -> list[Step]:
-    runtimes = RUNTIMES if stage == "smoke" else ("",)
-    return [Step(STAGES[stage], bundle, runtime) for runtime in runtimes]
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a bundle's stages beside its files: by label why stale, and whether it is pinned."""
+
+    stale: Mapping[str, str | None] | None
+    unpinned: bool
 
 
-def _stage(reader: _Reader, paths: BundlePaths, step: Step, failed_unless_built: bool) -> StageState:
-    receipt = reader.read(paths.receipt(step.label))
-    if isinstance(receipt, dict) and isinstance(receipt.get("facts"), dict):
-        digest = str(receipt.get("digest", ""))
-        return StageState(step.label, step.stage.reads, State.BUILT, digest, receipt["facts"])
-    # A failed stage keeps its findings or what was observed, and has no receipt.
-    state = State.FAILED if failed_unless_built else State.ABSENT
-    return StageState(step.label, step.stage.reads, state, "", {})
+def _bundle(project: Project, name: str, known: _Known, mistakes: tuple[Finding, ...]) -> BundleReport:
+    reader = _Reader(project)
+    paths = project.bundle(name)
+    judgement = reader.read(paths.findings)
+    findings = reader.findings(judgement, paths.findings)
+    seen = {runtime: reader.smoke(paths, runtime) for runtime in RUNTIMES}
+    failed = {"validate"} if any(f.waived is None and f.severity.at_least(FAILS) for f in findings) else set()
+    failed |= {f"smoke-{runtime}" for runtime, smoke in seen.items() if smoke and not smoke.sound}
+    stages: dict[str, StageState] = {}
+    for step in _steps(name):
+        stages[step.label] = _stage(reader, step, known, stages, step.label in failed)
+    provenance = reader.read(paths.provenance)
+    return BundleReport(
+        name,
+        tuple(stages.values()),
+        judgement is not None,
+        placed(project, name, findings, provenance if isinstance(provenance, dict) else {}),
+        tuple(filter(None, (_run(runtime, seen[runtime], stages[f"smoke-{runtime}"]) for runtime in RUNTIMES))),
+        tuple(reader.unreadable),
+        mistakes,
+    )
+
+
+def _steps(bundle: str) -> list[Step]:
+    runs = [(stage, runtime) for stage in STAGES.values() for runtime in _runtimes(stage.name)]
+    return [Step(stage, bundle, runtime) for stage, runtime in runs]
+
+
+def _runtimes(stage: str) -> tuple[str, ...]:
+    return RUNTIMES if stage == "smoke" else ("",)
+
+
+def _stage(
+    reader: _Reader, step: Step, known: _Known, before: Mapping[str, StageState], failed: bool
+) -> StageState:
+    """Judge one stage. `failed` says that its outputs tell of a failure, which they do without a receipt."""
+    paths = reader.project.bundle(step.bundle)
+    receipt = reader.receipt(paths, step.label)
+    error = reader.text(paths.error(step.label))
+    reads = step.stage.reads
+    why = _why(step, known.stale, receipt is not None, bool(error))
+    waits = [label for label in reads if before[label].state is not State.BUILT]
+    if why is None and waits:
+        why = f"{', '.join(waits)} may change"
+    if why is None:
+        # An error that is still there is of a spec that was taken back.
+        state, error = State.BUILT, ""
+    elif known.unpinned:
+        state, why, error = State.UNPINNED, f"'doit update {step.bundle}' resolves it", ""
+    elif error or (failed and receipt is None):
+        state = State.FAILED
+    else:
+        state = State.ABSENT if receipt is None else State.STALE
+    found = receipt or {}
+    return StageState(
+        step.label, reads, state, why or "", error, str(found.get("digest", "")), found.get("facts", {})
+    )
+
+
+def _why(step: Step, stale: Mapping[str, str | None] | None, receipt: bool, error: bool) -> str | None:
+    """Why the stage is not fresh, or None."""
+    if stale is None:
+        return "failed last time" if error else None if receipt else "never built"
+    return stale.get(step.label, f"{step.runtime} is not installed")
+
+
+def _run(runtime: str, seen: Smoke | None, stage: StageState) -> Smoke | None:
+    """What is known of the last run: what it saw, and whether that was this bundle."""
+    if stage.state is not State.FAILED:
+        return replace(seen, outdated=stage.why) if seen else None
+    if seen is None or seen.proven:
+        # It failed before it started anything; what was seen is of an earlier run.
+        before = seen or Smoke(runtime, False, "", (), {})
+        return replace(before, proven=False, failure=stage.error or stage.why, outdated=stage.why)
+    return seen
 
 
 class _Reader:
-    """Reads JSON files and remembers those that could not be understood."""
+    """Reads files of `out/` and remembers those that could not be understood."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, project: Project) -> None:
+        self.project = project
         self.unreadable: list[str] = []
 
     def read(self, path: Path) -> Any:
-        """The file's value, or None when it is absent or damaged."""
+        """The JSON file's value, or None when it is absent or damaged."""
         if not path.exists():
             return None
         try:
@@ -120,6 +224,23 @@ class _Reader:
         except (PipelineError, OSError):
             self._note(path)
             return None
+
+    def receipt(self, paths: BundlePaths, label: str) -> dict[str, Any] | None:
+        """The receipt of a stage, or None."""
+        receipt = self.read(paths.receipt(label))
+        known = isinstance(receipt, dict) and isinstance(receipt.get("facts"), dict)
+        return receipt if known else None
+
+    def text(self, path: Path) -> str:
+        """The beginning of a text file; nothing when it is absent."""
+        try:
+            with path.open("rb") as stream:
+                return stream.read(_ERROR_BYTES).decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            return ""
+        except OSError:
+            self._note(path)
+            return ""
 
     def findings(self, judgement: Any, path: Path) -> list[Finding]:
         """The findings of findings.json."""
@@ -147,36 +268,4 @@ class _Reader:
             return None
 
     def _note(self, path: Path) -> None:
-        self.unreadable.append(str(path.relative_to(self._root)))
-
-
-def _places(project: Project, name: str, provenance: dict[str, Any]) -> dict[str, Place | None]:
-    """Where in the bundle's own spec the key stands that decided a path of config.json (None: another)."""
-    spec = project.specs / f"{name}.yaml"
-    shown = str(spec.relative_to(project.root))
-    try:
-        lines = spec.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return {}
-    keys = [(number, match[1]) for number, line in enumerate(lines, 1) if (match := _KEY.match(line))]
-    own = {key: Place(shown, number, 1, len(key)) for number, key in keys}
-    decided: dict[str, Place | None] = {}
-    for path, origin in provenance.items():
-        if isinstance(origin, dict):
-            decided[path] = own.get(str(origin.get("key"))) if origin.get("from") == "spec" else None
-    # `waive.RULE` and the like name a spec key themselves.
-    return {**own, **decided}
-
-
-def _placed(finding: Finding, places: dict[str, Place | None]) -> Finding:
-    """The finding with its place in the spec, where the spec decided what it is about."""
-    if finding.place is not None and finding.place.path.startswith("specs/"):
-        return finding
-    path = finding.path
-    below = (f"{path}.", f"{path}[")
-    inside = [place for leaf, place in places.items() if leaf == path or leaf.startswith(below)]
-    while path and not inside:
-        path = _LAST_STEP.sub("", path)
-        inside = [places[path]] if path in places else []
-    known = [place for place in inside if place is not None]
-    return replace(finding, place=min(known)) if known else finding
+        self.unreadable.append(str(path.relative_to(self.project.root)))

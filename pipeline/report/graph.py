@@ -10,13 +10,20 @@ from pipeline.report.collect import StageState, State
 # Pixels.
 _BOX_WIDTH, _BOX_HEIGHT = 132, 44
 _GAP_X, _GAP_Y, _MARGIN = 44, 20, 8
-_SIGNS = {State.BUILT: "✔ built", State.FAILED: "✘ failed", State.ABSENT: "– not built"}
+SIGNS = {
+    State.BUILT: "✔ built",
+    State.STALE: "↻ stale",
+    State.FAILED: "✘ failed",
+    State.ABSENT: "○ not built",
+    State.UNPINNED: "– not pinned",
+}
+"""Each state with a sign that says the same as its colour."""
 
 Point = tuple[int, int]
 
 
 def draw(bundle: str, stages: Sequence[StageState]) -> str:
-    """Return an <svg> element; colours come from the page's classes, and signs say the same as colours."""
+    """Return an <svg> element; colours come from the page's classes."""
     columns = _columns(stages)
     corners = {s.label: _corner(x, y) for x, rows in enumerate(columns) for y, s in enumerate(rows)}
     width = len(columns) * (_BOX_WIDTH + _GAP_X) - _GAP_X + 2 * _MARGIN
@@ -54,8 +61,9 @@ def _box(stage: StageState, corner: Point) -> str:
     x, y = corner
     name = stage.state.name.lower()
     middle = x + _BOX_WIDTH // 2
+    why = f"<title>{escape(f'{stage.label}: {stage.why}')}</title>" if stage.why else ""
     return (
-        f'<g class="stage {name}"><rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
+        f'<g class="stage {name}">{why}<rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
         f'<text x="{middle}" y="{y + 18}">{escape(stage.label)}</text>'
-        f'<text class="sign" x="{middle}" y="{y + 34}">{_SIGNS[stage.state]}</text></g>'
+        f'<text class="sign" x="{middle}" y="{y + 34}">{SIGNS[stage.state]}</text></g>'
     )

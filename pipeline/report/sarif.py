@@ -1,4 +1,4 @@
-"""SARIF 2.1.0 (OASIS), as GitHub and editors read it: findings with their places in specs."""
+"""SARIF 2.1.0 (OASIS), as GitHub and editors read it: mistakes and findings with their places in specs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEVELS = {
 
 def render(reports: Iterable[BundleReport]) -> bytes:
     """Return the document; a waived finding is a result with an accepted suppression and its reason."""
-    found = [(report.name, finding) for report in reports for finding in report.findings]
+    found = [(report.name, f) for report in reports for f in (*report.mistakes, *report.findings)]
     rules = sorted({finding.rule for _, finding in found})
     run = {
         "tool": {"driver": {"name": "cooperage", "rules": [{"id": rule} for rule in rules]}},

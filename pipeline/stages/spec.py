@@ -42,8 +42,7 @@ def build(work: Work) -> Output:
     (work.work / "provenance.json").write_bytes(canonical_json(converted.provenance))
     fates = volume_fates(work.spec, inputs.image.volumes)
     _say(work, converted, fates)
-    _make_volumes(work, inputs)
-    return Output(_facts(inputs, fates, converted))
+    return Output(_facts(inputs, fates, converted), places=_make_volumes(work, inputs))
 
 
 def gather(work: Work, image: Image) -> Inputs:
@@ -87,13 +86,15 @@ def _device(path: str) -> DeviceNode:
     return DeviceNode(kind, os.major(status.st_rdev), os.minor(status.st_rdev), stat.S_IMODE(status.st_mode))
 
 
-def _make_volumes(work: Work, inputs: Inputs) -> None:
+def _make_volumes(work: Work, inputs: Inputs) -> tuple[str, ...]:
+    """Make the named volumes that are not there yet, and return where all of them are."""
     owner = inputs.id_map.to_host(inputs.user.uid), inputs.id_map.to_host(inputs.user.gid)
-    for volume in work.spec.volumes:
-        if volume.type is VolumeType.VOLUME:
-            made = ensure_volume(work.paths.volume(volume.source), *owner)
-            if made.is_new:
-                work.say(f"made the volume `{volume.source}`: {made.path}, owner {owner[0]}:{owner[1]}")
+    named = [volume.source for volume in work.spec.volumes if volume.type is VolumeType.VOLUME]
+    volumes = [ensure_volume(work.paths.volume(name), *owner) for name in named]
+    for made in volumes:
+        if made.is_new:
+            work.say(f"made the volume {made.path}, owner {owner[0]}:{owner[1]}")
+    return tuple(str(made.path) for made in volumes)
 
 
 def _say(work: Work, converted: Converted, fates: dict[str, str]) -> None:
