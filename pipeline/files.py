@@ -143,14 +143,14 @@ def scan_tree(root: Path) -> list[Entry]:
     """Return every entry of a tree in path order, `.` first, each file's content hashed (two threads)."""
     from concurrent.futures import ThreadPoolExecutor
 
-    found = list(_walk(root))
+    found = [(path, status, os.path.join(root, path)) for path, status, _ in _walk(root)]
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda item: _entry(root, *item), found, chunksize=64))
+        return list(pool.map(lambda item: _entry(*item), found, chunksize=64))
 
 
 def entry_of(root: Path, path: str) -> Entry:
     """Return what `scan_tree` says of one path below `root`."""
-    return _entry(root, path, os.lstat(root / path))
+    return _entry(path, os.lstat(root / path), os.path.join(root, path))
 
 
 def tree_digest(entries: Iterable[Entry]) -> str:
@@ -182,12 +182,20 @@ def changed_entries(root: Path, record: Path, *, reread: bool = False) -> list[s
     """
     recorded = {entry.path: entry for entry in read_record(record)}
     changed = []
-    for path, status in _walk(root):
+    for path, status, reached in _walk(root):
         entry = recorded.pop(path, None)
         unread = entry is not None and not reread and _same(entry, status)
-        if not unread and (entry is None or _entry(root, path, status).identity() != entry.identity()):
+        if not unread and (entry is None or not _is_still(entry, status, reached)):
             changed.append(path)
     return sorted([*changed, *recorded])
+
+
+def _is_still(entry: Entry, status: os.stat_result, reached: str) -> bool:
+    try:
+        return _entry(entry.path, status, reached).identity() == entry.identity()
+    except OSError:
+        # A running container may write its root: what was a file a moment ago is a link, or gone.
+        return False
 
 
 def _same(entry: Entry, status: os.stat_result) -> bool:
@@ -203,34 +211,43 @@ def _seen(status: os.stat_result) -> tuple[int, int, int]:
     return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    yield ".", os.lstat(root)
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        with os.scandir(os.path.join(root, folder)) as listing:
-            children = sorted(listing, key=lambda child: child.name, reverse=True)
-        for child in reversed(children):
-            yield folder + child.name, child.stat(follow_symlinks=False)
-        waiting += [f"{folder}{child.name}/" for child in children if child.is_dir(follow_symlinks=False)]
+def _walk(root: Path) -> Iterator[tuple[str, os.stat_result, str]]:
+    """Each entry's path, lstat(2), and a way to it through its folder's descriptor, good until the next one.
+
+    No link is followed, even if somebody swaps one in meanwhile.
+    """
+    yield ".", os.lstat(root), os.fspath(root)
+    start = len(os.path.join(root, ""))
+    for folder, below, others, fd in os.fwalk(root, follow_symlinks=False):
+        below.sort()
+        prefix = os.path.join(folder, "")[start:]
+        for name in sorted([*below, *others]):
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            yield prefix + name, status, f"/proc/self/fd/{fd}/{name}"
 
 
-def _entry(root: Path, path: str, status: os.stat_result) -> Entry:
-    full = os.path.join(root, path)
+def _entry(path: str, status: os.stat_result, reached: str) -> Entry:
     kind = _KINDS[stat.S_IFMT(status.st_mode)]
     what, size = "", 0
     if kind == "file":
-        what, size = _content(full), status.st_size
+        what, size = _content(reached), status.st_size
     elif kind == "link":
-        what = os.readlink(full)
+        what = os.readlink(reached)
     elif kind in ("char", "block"):
         what = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
     mode = stat.S_IMODE(status.st_mode)
-    return Entry(path, kind, mode, status.st_uid, status.st_gid, size, what, _xattrs(full), _seen(status))
+    return Entry(path, kind, mode, status.st_uid, status.st_gid, size, what, _xattrs(reached), _seen(status))
 
 
 def _content(path: str) -> str:
-    with open(path, "rb", buffering=0) as stream:
+    # Not a link and not a FIFO, whatever it was when it was listed.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(f"{path} is no regular file any more")
         first = stream.read(_CHUNK_BYTES)
         if len(first) < _CHUNK_BYTES:
             return hashlib.sha256(first).hexdigest()

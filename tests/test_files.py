@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,29 @@ def test_changed_entries_names_what_changed(tree: Path, tmp_path: Path) -> None:
     (tree / "link").unlink()
     (tree / "new").write_text("")
     assert changed_entries(tree, record) == ["etc/passwd", "link", "new"]
+
+
+def test_only_reread_sees_what_left_no_trace(tree: Path, tmp_path: Path) -> None:
+    """A bit that flips on the disk changes neither times nor size; an altered record shows the same."""
+    record = tmp_path / "record.json"
+    entries = scan_tree(tree)
+    passwd = next(index for index, entry in enumerate(entries) if entry.path == "etc/passwd")
+    entries[passwd] = replace(entries[passwd], what="0" * 64)
+    write_record(record, entries)
+    assert changed_entries(tree, record) == []
+    assert changed_entries(tree, record, reread=True) == ["etc/passwd"]
+
+
+def test_what_became_something_else_is_changed_and_never_waited_for(
+    tree: Path, tmp_path: Path
+) -> None:
+    record = tmp_path / "record.json"
+    write_record(record, scan_tree(tree))
+    (tree / "etc" / "passwd").unlink()
+    os.mkfifo(tree / "etc" / "passwd")
+    (tree / "link").unlink()
+    (tree / "link").write_text("")
+    assert changed_entries(tree, record, reread=True) == ["etc/passwd", "link"]
 
 
 def test_a_record_is_plain_json(tree: Path, tmp_path: Path) -> None:
