@@ -22,6 +22,7 @@ def task_bundle() -> Tasks:
 
 def task_copy() -> Tasks:
     yield from make.pin()
+    yield from make.rest()
     yield from make.stage("copy")
 
 

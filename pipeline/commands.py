@@ -3,71 +3,74 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed
 
 from pipeline.errors import PipelineError, PipelineErrors
-from pipeline.graph import STAGES, Step
-from pipeline.preflight import unknown
+from pipeline.graph import Step
+from pipeline.preflight import of_system, unknown
+from pipeline.selection import READERS
 
 if TYPE_CHECKING:
     from pipeline.tasks import Makefile, Task
 
-_JSON = {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "machine-readable"}
+_HELP = {"json": "machine-readable", "check": "exit 1 if stale", "image": "the image reference"}
 _FAILED = TaskFailed("")
+# What is wrong with the words of `doit new`, not with the image or the host.
+_WRONG_WORDS = ("bad-name", "bad-image", "spec-exists")
 
 
 def status(make: Makefile) -> Task:
     """`doit status [NAME…] [--json] [--check]`"""
-    check = {"name": "check", "long": "check", "type": bool, "default": False, "help": "exit 1 if stale"}
 
-    def tell(names: list[str], as_json: bool, check: bool) -> TaskFailed | None:
-        rows = [row for name in make.bundles(names) for row in _states(make, name)]
-        if as_json:
-            _print_json({"version": 1, "stages": rows})
+    def tell() -> TaskFailed | None:
+        names = make.bundles()
+        rows = [row for name in names for row in _states(make, name)]
+        gone = [] if make.selection.words else make.without_spec()
+        if "json" in make.selection.options:
+            _print_json(make, {"version": 1, "stages": rows, "without_spec": gone})
         else:
-            for row in rows:
-                make.console.line(f"{row['task']:<28} {_state_in_words(row)}".rstrip())
+            for line in dict.fromkeys(map(_row_in_words, rows)):
+                make.console.line(line)
+            for name in gone:
+                make.console.line(f"out/{name}/: no spec any more; 'doit clean' removes it")
         # What `doit` alone would build: not what is unpinned, and no smoke.
         stale = any(row["state"] == "stale" and row["stage"] != "smoke" for row in rows)
-        return _FAILED if check and stale else None
+        return _FAILED if stale and "check" in make.selection.options else None
 
-    doc = "every stage: fresh, or stale and why; runs nothing"
-    return _reading("status", tell, doc, params=[_JSON, check], pos_arg="names")
+    return _reading(make, "status", tell, "every stage: fresh, or stale and why; runs nothing")
 
 
 def explain(make: Makefile) -> Task:
-    """`doit explain STAGE:NAME…`"""
+    """`doit explain STAGE:NAME… [--json]`"""
 
-    def tell(names: list[str], as_json: bool) -> None:
+    def tell() -> None:
         known = {step.task: step for bundle in make.specs for step in make.steps(bundle)}
-        known |= {f"config:{bundle}": known[f"spec:{bundle}"] for bundle in make.specs}
+        names = make.selection.words
         if not names:
             make.refuse(_usage("doit explain STAGE:NAME, for example `doit explain spec:hello`"))
         for name in names:
             if name not in known:
                 make.refuse(unknown("stage", name, [*known]))
         told = {name: _explained(make, known[name]) for name in names}
-        if as_json:
-            _print_json({"version": 1, "stages": told})
+        if "json" in make.selection.options:
+            _print_json(make, {"version": 1, "stages": told})
         else:
             for name, parts in told.items():
                 _print_explained(make, name, parts)
 
-    return _reading(
-        "explain", tell, "the parts of a stage's key, old -> new", params=[_JSON], pos_arg="names"
-    )
+    return _reading(make, "explain", tell, "the parts of a stage's key, old -> new")
 
 
 def verify(make: Makefile) -> Task:
     """`doit verify [NAME…]`"""
 
-    def tell(names: list[str]) -> TaskFailed | None:
+    def tell() -> TaskFailed | None:
         from pipeline.verify import verify as damages_of
 
-        steps = [step for name in make.bundles(names) for step in make.steps(name)]
+        steps = [step for name in make.bundles() for step in make.steps(name)]
         built = [step for step in steps if make.engine.is_built(step)]
         bad = 0
         for step in built:
@@ -78,44 +81,54 @@ def verify(make: Makefile) -> Task:
         make.console.line(f"{bad} damaged; `doit` builds them again" if bad else intact)
         return _FAILED if bad else None
 
-    return _reading(
-        "verify", tell, "read every output again and compare it with its receipt", pos_arg="names"
-    )
+    return _reading(make, "verify", tell, "read every output again and compare it with its receipt")
 
 
 def update(make: Makefile) -> Task:
     """`doit update [NAME…]`"""
 
-    def tell(names: list[str]) -> TaskFailed | None:
+    def tell() -> None:
         from pipeline.update import pin_images
 
-        return _registry(make, lambda: pin_images(make.project, _of(make, names)))
+        try:
+            _say(make, pin_images(make.project, _asked(make)))
+        finally:
+            make.pins.reload()
 
-    return _reading("update", tell, "ask registries what tags mean now, and pin that", pos_arg="names")
+    return _reading(make, "update", tell, "ask registries what tags mean now, and pin that")
 
 
 def outdated(make: Makefile) -> Task:
     """`doit outdated [NAME…] [--json]`"""
 
-    def tell(names: list[str]) -> TaskFailed | None:
+    def tell() -> None:
         from pipeline.update import outdated_images
 
-        return _registry(make, lambda: outdated_images(make.project, _of(make, names)))
+        answers = outdated_images(make.project, _asked(make))
+        if "json" not in make.selection.options:
+            _say(make, (answer.line("would be pinned") for answer in answers))
+            return
+        told: list[dict[str, Any]] = []
+        try:
+            told.extend(answer.to_json() for answer in answers)
+        finally:
+            # Those that could be asked are answered, whatever is wrong with the others.
+            _print_json(make, {"version": 1, "images": told})
 
-    return _reading("outdated", tell, "ask the same, changing nothing", pos_arg="names")
+    return _reading(make, "outdated", tell, "ask the same, changing nothing")
 
 
 def doctor(make: Makefile) -> Task:
     """`doit doctor [--json]`"""
 
-    def tell(as_json: bool) -> TaskFailed | None:
+    def tell() -> TaskFailed | None:
         from pipeline.doctor import run
 
-        text, code = run(make.project, as_json)
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        text, code = run(make.project, "json" in make.selection.options)
+        make.console.line(text.rstrip("\n"))
         return _FAILED if code else None
 
-    return _reading("doctor", tell, "what this host can do, and how to mend what it cannot", params=[_JSON])
+    return _reading(make, "doctor", tell, "what this host can do, and how to mend what it cannot")
 
 
 def report(make: Makefile) -> Task:
@@ -124,42 +137,63 @@ def report(make: Makefile) -> Task:
     def tell() -> None:
         from pipeline.report.all import write
 
-        for path in write(make.project, list(make.specs)):
-            make.console.line(str(path))
+        def assess(name: str) -> Iterable[tuple[str, str, str | None]]:
+            rows = zip(make.steps(name), _states(make, name), strict=True)
+            return [(step.task, step.label, row["why"]) for step, row in rows]
 
-    return _reading("report", tell, "out/report/: index.html, junit.xml, findings.sarif")
+        _say(make, map(str, write(make.project, list(make.specs), assess)))
+
+    return _reading(make, "report", tell, "out/report/: index.html, junit.xml, findings.sarif")
 
 
 def new(make: Makefile) -> Task:
     """`doit new NAME --image REF`"""
-    image = {"name": "image", "long": "image", "type": str, "default": "", "help": "the image reference"}
 
-    def tell(names: list[str], image: str) -> TaskFailed | None:
+    def tell() -> None:
         from pipeline.newspec import create
 
-        # doit gives a task's positional words all that follow, options too.
-        words = list(names)
-        if "--image" in words[:-1]:
-            at = words.index("--image")
-            image = words[at + 1]
-            del words[at : at + 2]
-        if len(words) != 1 or not image:
+        names, image = make.selection.words, make.selection.options.get("image")
+        if len(names) != 1 or not image:
             make.refuse(_usage("doit new NAME --image REF"))
-        return _said(make, lambda: [create(make.project, words[0], image)])
+        try:
+            make.console.line(create(make.project, names[0], image))
+        except PipelineError as error:
+            if error.code in _WRONG_WORDS:
+                make.refuse(error)
+            raise
 
-    return _reading(
-        "new", tell, "write a commented spec from an image's own config", params=[image], pos_arg="names"
-    )
+    return _reading(make, "new", tell, "write a commented spec from an image's own config")
 
 
-def _reading(name: str, action: Any, doc: str, **more: Any) -> Task:
+def _reading(make: Makefile, name: str, tell: Callable[[], TaskFailed | None], doc: str) -> Task:
+    def action() -> TaskFailed | None:
+        try:
+            return tell()
+        except (PipelineError, PipelineErrors) as error:
+            return TaskFailed(str(error))
+        except OSError as fault:
+            return TaskFailed(str(of_system(fault)))
+
+    # doit reads the options before the first name, and gives all else to `names`; so `make.selection` counts,
+    # which knows them at any place.
+    params = [
+        {
+            "name": option,
+            "long": option,
+            "type": str if valued else bool,
+            "default": "" if valued else False,
+            "help": _HELP[option],
+        }
+        for option, valued in READERS[name].items()
+    ]
     return {
         "basename": name,
         "actions": [action],
         "doc": doc,
+        "params": params,
+        "pos_arg": "names",
         "uptodate": [False],
         "io": {"capture": False},
-        **more,
     }
 
 
@@ -187,10 +221,10 @@ def _states(make: Makefile, bundle: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _state_in_words(row: dict[str, Any]) -> str:
+def _row_in_words(row: dict[str, Any]) -> str:
     if row["state"] == "not pinned":
-        return f"not pinned ('doit update {row['bundle']}')"
-    return "fresh" if row["state"] == "fresh" else f"stale  {row['why']}"
+        return f"{row['bundle']:<28} not pinned ('doit update {row['bundle']}')"
+    return f"{row['task']:<28} " + ("fresh" if row["state"] == "fresh" else f"stale  {row['why']}")
 
 
 def _explained(make: Makefile, step: Step) -> dict[str, Any]:
@@ -216,28 +250,17 @@ def _usage(form: str) -> PipelineError:
     return PipelineError("usage", f"write it as: {form}")
 
 
-def _of(make: Makefile, names: list[str]) -> dict[str, Any]:
-    return {name: make.specs[name] for name in make.bundles(names)}
+def _asked(make: Makefile) -> dict[str, Any]:
+    return {name: make.specs[name] for name in make.bundles()}
 
 
-def _registry(make: Makefile, ask: Any) -> TaskFailed | None:
-    failed = _said(make, ask)
-    make.reload_pins()
-    return failed
+def _say(make: Makefile, lines: Iterable[str]) -> None:
+    for line in lines:
+        make.console.line(line)
 
 
-def _said(make: Makefile, action: Any) -> TaskFailed | None:
-    try:
-        for line in action():
-            make.console.line(line)
-    except (PipelineError, PipelineErrors) as error:
-        return TaskFailed(str(error))
-    return None
+def _print_json(make: Makefile, value: Any) -> None:
+    make.console.line(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-__all__ = ["STAGES", "doctor", "explain", "new", "outdated", "report", "status", "update", "verify"]
+__all__ = ["doctor", "explain", "new", "outdated", "report", "status", "update", "verify"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,25 +108,25 @@ class Engine:
 
     @contextmanager
     def _upstream_held(self, step: Step) -> Iterator[None]:
-        """Keep other processes from rebuilding what this step reads; stages read only earlier ones, so no cycle."""
+        """Keep other processes from rebuilding what this step reads.
+
+        Stages read only earlier ones, so no two processes can wait for each other.
+        """
         with ExitStack() as held:
             for stage in step.stage.reads:
                 lock = held.enter_context(open(self.project.locks / f"{step.bundle}.{stage}", "ab"))
                 fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
-    def sweep(self) -> list[str]:
-        """Remove the work folders of processes that died; return their names."""
-        swept = []
+    def sweep(self) -> Iterator[str]:
+        """Remove the work folders of processes that died; yield a line for each, also where it stays."""
         with os.scandir(self.project.tmp) as folders:
             names = [folder.name for folder in folders]
         for name in names:
             with _try_lock(self.project.locks / name.rsplit(".", 1)[0]) as ours:
                 # Gone by now: its owner was not dead, but done.
                 if ours and (self.project.tmp / name).exists():
-                    remove_tree(self.project.tmp / name)
-                    swept.append(name)
-        return swept
+                    yield _swept(self.project.tmp / name)
 
     def _parts(self, step: Step) -> Parts:
         spec = self.specs[step.bundle]
@@ -180,7 +180,9 @@ class Engine:
         except (PipelineError, PipelineErrors) as fault:
             if isinstance(fault, StageFailed):
                 self._keep(step, folder)
-            error.write_text(f"{fault}\n")
+            # A disk that is full is what the fault may be about.
+            with suppress(OSError):
+                error.write_text(f"{fault}\n")
             raise
         finally:
             remove_tree(folder)
@@ -225,6 +227,14 @@ class Engine:
                 self._voice.say(step.task, "another doit is building it; waiting for that one")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _swept(folder: Path) -> str:
+    try:
+        remove_tree(folder)
+    except (PipelineError, OSError) as fault:
+        return f"could not sweep {folder.name}, which an interrupted run left: {fault}"
+    return f"swept what an interrupted run left: {folder.name}"
 
 
 def _without_receipt(step: Step, paths: BundlePaths) -> str:

@@ -27,9 +27,12 @@ class Fingerprints:
         self._new = False
 
     def save(self) -> None:
-        """Write the cache if it has grown; a read-only checkout does without."""
+        """Write the cache if it has grown; a read-only checkout or a full disk does without."""
         if self._new and os.access(self._file.parent, os.W_OK):
-            write_atomic(self._file, compact_json(self._kept))
+            try:
+                write_atomic(self._file, compact_json(self._kept))
+            except OSError:
+                return
             self._new = False
 
     @cache  # noqa: B019 - one instance a process

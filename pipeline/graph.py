@@ -43,7 +43,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "unpack",
-            keys=(*_SHAPE, "platform"),
+            keys=(*_SHAPE, "working_dir", "platform"),
             tools=("umoci",),
             reads=("copy",),
             outputs={"rootfs": "bundle/rootfs", "tree.json": "unpack/tree.json"},

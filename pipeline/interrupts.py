@@ -1,12 +1,19 @@
-"""Ctrl-C, SIGTERM and SIGHUP: one line, nothing left running, and an exit status that names the signal."""
+"""Ctrl-C, SIGTERM and SIGHUP: one line, nothing left running, an exit status that names the signal.
+
+And what a run left that could not end politely: swept by the next one.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
+
+from pipeline.engine import Engine
+from pipeline.errors import PipelineError
+from pipeline.preflight import of_system
 
 
 def end_politely(tell: Callable[[str], None]) -> None:
@@ -33,6 +40,29 @@ def end_politely(tell: Callable[[str], None]) -> None:
         os._exit(128 + received[-1])
 
     sys.excepthook = hook
+
+
+def sweep(engine: Engine, tell: Callable[[str], None], note: Callable[[str], None]) -> None:
+    """Remove the work folders and containers that killed runs left; say each, and what cannot be removed.
+
+    What stays is in nobody's way, so it stops no run; the next one tries again.
+    """
+
+    def containers() -> Iterable[str]:
+        if not any(engine.project.running.iterdir()):
+            return []
+        from pipeline.tools.runtimes.sweep import sweep
+
+        return sweep(engine.project)
+
+    for removal in (engine.sweep, containers):
+        try:
+            for line in removal():
+                tell(line)
+        except PipelineError as error:
+            note(f"could not sweep all that an interrupted run left: {error.message}")
+        except OSError as fault:
+            note(f"could not sweep all that an interrupted run left: {of_system(fault).message}")
 
 
 def _close_containers() -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,30 +14,43 @@ from contextlib import suppress
 Setns = Callable[[int, int], int]
 
 _CHILD_TIMEOUT_S = 5.0
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
 def connect(pid: int, port: int, timeout_s: float) -> socket.socket:
-    """Connect to a TCP port of the loopback that process `pid` sees, IPv4 or else IPv6. Raises OSError."""
+    """Connect to a TCP port of the loopback that process `pid` sees, IPv4 or else IPv6. Raises OSError.
+
+    Both together take `timeout_s` at most, apart from the moment that making a socket takes.
+    """
     failure: OSError | None = None
+    end = time.monotonic() + timeout_s
     for family, address in _LOOPBACK:
         try:
-            return _connect(pid, family, (address, port), timeout_s)
+            return _connect(pid, family, (address, port), end)
         except OSError as error:
             # What IPv4 said is the news; that IPv6 is absent as well is not.
             failure = failure or error
     raise failure or AssertionError("unreachable")
 
 
-def _connect(pid: int, family: int, address: tuple[str, int], timeout_s: float) -> socket.socket:
+def _connect(pid: int, family: int, address: tuple[str, int], end: float) -> socket.socket:
     made = open_socket(pid, family)
     try:
-        made.settimeout(timeout_s)
+        made.settimeout(time_left_s(end))
         made.connect(address)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def time_left_s(end: float) -> float:
+    """Return the seconds until `end` on the monotonic clock. Raises TimeoutError when there are none."""
+    left_s = end - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
 
 
 def open_socket(pid: int, family: int) -> socket.socket:
@@ -49,9 +63,14 @@ def open_socket(pid: int, family: int) -> socket.socket:
     ours, theirs = socket.socketpair()
     setns = ctypes.CDLL(None, use_errno=True).setns
     with ours:
-        child = _fork()
-        if child == 0:
-            _make_and_send(namespaces, setns, theirs, family)
+        # An interrupt that met the child before it is on its way would unwind it through our own `finally`s.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            child = _fork()
+            if child == 0:
+                _make_and_send(namespaces, setns, theirs, family)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         for fd in namespaces:
             os.close(fd)

@@ -22,7 +22,11 @@ _ROOT = ("", "0", "root")
 _HEAD = """\
 # yaml-language-server: $schema=../schema/bundle.json
 #
-# Written from the image's own config. `doit update {name}` pins the image, `doit bundle:{name}` builds it.
+# Written from the image's own config.
+#
+#   doit bundle:{name}    {build}
+#   doit smoke:{name}     run it for a moment and prove that all of this holds
+#
 # What is not said here comes from the image, and else from the hardened default: no capabilities, a
 # read-only root, namespaces and ids of its own, default-deny system calls, 512 MiB, one processor.
 
@@ -34,7 +38,7 @@ _LIMITS = """
 # cpus: 1.0
 # pids_limit: 256
 
-# The system calls that are allowed: specs/seccomp/NAME.yaml.
+# The system calls that are allowed: a file in specs/seccomp/, without .yaml.
 # seccomp: default
 """
 
@@ -49,7 +53,10 @@ def create(project: Project, name: str, image: str) -> str:
     path = project.specs / f"{name}.yaml"
     if path.exists() or path.is_symlink():
         raise _exists(name)
-    text = render_new(name, str(reference), _config(project, reference))
+    try:
+        text = render_new(name, str(reference), _config(project, reference))
+    except OSError as fault:
+        raise _unreadable(reference, fault) from None
     project.specs.mkdir(exist_ok=True)
     try:
         # Exclusive: two at once, or a link put there meanwhile, must not lose anybody's file.
@@ -60,14 +67,23 @@ def create(project: Project, name: str, image: str) -> str:
     except OSError as fault:
         message = f"cannot write the spec: {os.strerror(fault.errno or 0)}"
         raise PipelineError("unwritable", message, place=Place(specfile.shown(name))) from None
-    hint = f"; 'doit update {name}' pins its image" if reference.remote else ""
-    return f"wrote {specfile.shown(name)}{hint}"
+    pins = "pins its image and " if reference.remote else ""
+    return f"wrote {specfile.shown(name)}; 'doit bundle:{name}' {pins}builds it"
 
 
 def _exists(name: str) -> PipelineError:
     hint = "choose another name, or remove the file"
     return PipelineError(
         "spec-exists", f"there is a bundle `{name}`", place=Place(specfile.shown(name)), hint=hint
+    )
+
+
+def _unreadable(reference: Reference, fault: OSError) -> PipelineError:
+    where = f"{fault.filename}: " if fault.filename else ""
+    return PipelineError(
+        "image-missing",
+        f"`{reference}` cannot be read: {where}{fault.strerror or fault}",
+        hint="relative paths start at the project folder",
     )
 
 
@@ -79,6 +95,9 @@ def _config(project: Project, reference: Reference) -> dict[str, Any]:
     from pipeline.model.image import ImageConfig
     from pipeline.tools.skopeo import Source
 
+    if not reference.remote and reference.transport != "demo":
+        # What skopeo says of a file that is not there is hard to find among its words.
+        reference.path(project.root).stat()
     with tempfile.TemporaryDirectory(prefix="cooperage-new.") as folder:
         source = Source(_made(reference, Path(folder)), project.root, Path(folder), asked=reference)
         manifest = registry.manifest_of(source, reference.digest, Platform.host())
@@ -101,13 +120,18 @@ def render_new(name: str, image_ref: str, image_config: Mapping[str, Any]) -> st
 
     Nothing that an image says can leave the quotes or the comment that it is put into.
     """
-    parts = [_HEAD.format(name=name, image=_quoted(image_ref))]
+    build = "build it" if _is_local(image_ref) else "pin the image and build it"
+    parts = [_HEAD.format(name=name, image=_quoted(image_ref), build=build)]
     parts += _process(image_config)
     parts += _volumes(image_config.get("volumes") or ())
     ports = list(_ports(image_config.get("exposed_ports") or ()))
     parts += _network(ports)
     parts += _healthcheck(image_config.get("healthcheck"), ports)
     return "".join([*parts, _LIMITS])
+
+
+def _is_local(image_ref: str) -> bool:
+    return not Reference.parse(image_ref).remote
 
 
 def _process(config: Mapping[str, Any]) -> Iterator[str]:
@@ -123,15 +147,22 @@ def _process(config: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"\n# The image runs as user {_comment(user)}.\n# user: …\n"
     if signal := config.get("stop_signal"):
-        yield f"# It is stopped with {_comment(signal)}.\n"
-    yield ("\n# As process 1 many programs ignore the stop signal; an init passes it on.\n# init: true\n")
+        yield f"\n# The image is stopped with {_comment(signal)}, and killed after this time.\n"
+    else:
+        yield "\n# It is stopped with SIGTERM, and killed after this time.\n"
+    yield "# stop_grace_period: 10s\n"
+    yield "\n# As process 1 many programs ignore the stop signal; an init passes it on.\n# init: true\n"
 
 
 def _volumes(paths: Sequence[str]) -> Iterator[str]:
     usable = [path for path in paths if _loads(path)]
+    for path in paths:
+        if path not in usable:
+            yield f"\n# The image names a volume that no spec can: {_comment(path)}\n"
     if not usable:
         return
-    yield "\n# The image keeps data here. NAME:/PATH is a volume that outlives every rebuild.\n"
+    yield "\n# The image keeps data here. NAME:/PATH is a volume that outlives every rebuild; for data that\n"
+    yield "# need not, write the path under `tmpfs:` instead.\n"
     yield "volumes:\n"
     names: list[str] = []
     for path in usable:
@@ -162,7 +193,7 @@ def _ports(exposed: Sequence[str]) -> Iterator[tuple[int, str]]:
 def _network(ports: Sequence[tuple[int, str]]) -> Iterator[str]:
     if not ports:
         return
-    yield "\n# The image listens here. HOST:CONTAINER, on 127.0.0.1 of the host.\nports:\n"
+    yield "\n# The image listens here. HOST:CONTAINER; kept, nothing is published yet.\nports:\n"
     for port, protocol in dict.fromkeys(ports):
         suffix = "" if protocol == "tcp" else f"/{protocol}"
         yield f'  - "{port}:{port}{suffix}"\n'
@@ -176,12 +207,14 @@ def _healthcheck(check: Mapping[str, Any] | None, ports: Sequence[tuple[int, str
     test = list((check or {}).get("test") or ())
     if test and test != ["NONE"]:
         yield f"\n# The image's own health check: {_comment(test)}\n"
+        yield "# If that one cannot fail, it proves nothing; this asks the program itself.\n"
         yield f"# healthcheck:\n#   http: http://:{port or 8080}/\n"
     elif port is not None:
         yield "\n# Ready when this port is open. If it speaks HTTP, `http: http://:PORT/` says more.\n"
         yield f"healthcheck:\n  tcp: {port}\n"
     else:
-        yield "\n# When is it ready? The image does not say.\n# healthcheck:\n#   test: [CMD, /bin/true]\n"
+        yield "\n# The image does not say when it is ready, so `smoke` can only see that it keeps running.\n"
+        yield "# healthcheck:\n#   tcp: 8080\n"
 
 
 def _quoted(text: str) -> str:

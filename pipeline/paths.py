@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -75,19 +76,42 @@ class Project:
     def open(self) -> str | None:
         """Make `out/` ready for use; return a line to say when it was made somewhere else.
 
-        Raises PipelineError `not-yours` when another user made it.
+        Raises PipelineError `not-yours` when another user made it, `bad-out` when it cannot be used.
         """
+        if self.out.is_symlink() and not self.out.exists():
+            _drop_dangling(self.out)
         said = None if self.out.exists() else _make_out(self.out)
-        owner = self.out.stat().st_uid
-        if owner != os.geteuid():
-            raise PipelineError(
-                "not-yours",
-                f"{self.out} belongs to user {owner} and you are user {os.geteuid()}",
-                hint="one checkout's out/ has one owner: run as that user, or use another checkout",
-            )
+        self.check_owner()
         for folder in (self.cache, self.locks, self.running, self.tmp, self.blobs):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         return said
+
+    def check_owner(self) -> None:
+        """Refuse an `out/` that is not ours to change: PipelineError `not-yours`, or `bad-out`."""
+        if not self.out.is_dir():
+            raise PipelineError(
+                "bad-out", f"{self.out} is no folder", hint=f"move it away: `mv {self.out} {self.out}.old`"
+            )
+        owner, ours = self.out.stat().st_uid, os.geteuid()
+        if owner != ours:
+            message = f"{self.out} belongs to user {owner} and you are user {ours}"
+            raise PipelineError("not-yours", message, hint=_for_other_user(self.out, owner, ours))
+
+    @property
+    def is_ours(self) -> bool:
+        """True when `out/` is there and this user's, so that caches can be kept in it."""
+        try:
+            return self.state.is_dir() and self.out.stat().st_uid == os.geteuid()
+        except OSError:
+            return False
+
+    def without_spec(self, known: Collection[str]) -> list[str]:
+        """The bundles that were built and are none of the `known`: their specs are gone."""
+        try:
+            folders = sorted(path for path in self.out.iterdir() if path.name not in known)
+        except OSError:
+            return []
+        return [path.name for path in folders if (path / "stages").is_dir() and not path.is_symlink()]
 
 
 def closed_ancestor(path: Path, uid: int = -1, gid: int = -1) -> Path | None:
@@ -106,6 +130,26 @@ def closed_ancestor(path: Path, uid: int = -1, gid: int = -1) -> Path | None:
         if not status.st_mode & bit:
             return folder
     return None
+
+
+def _for_other_user(out: Path, owner: int, ours: int) -> str:
+    if ours == 0:
+        return f"`sudo rm -rf {out}`, then `sudo ./bootstrap doit`: out/ holds only what can be built again"
+    if owner == 0:
+        return "run it with sudo, or use another checkout"
+    return "one checkout's out/ has one owner: run as that user, or use another checkout"
+
+
+def _drop_dangling(out: Path) -> None:
+    """Remove a link to a folder that is gone, if this project made the link."""
+    target = Path(os.readlink(out))
+    if not target.is_relative_to(STATE_HOME):
+        raise PipelineError(
+            "bad-out",
+            f"{out} is a link to {target}, which is not there",
+            hint=f"make that folder, or remove the link: `rm {out}`",
+        )
+    out.unlink()
 
 
 def _make_out(out: Path) -> str | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import io
+import re
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pipeline import netns
 from pipeline.model.bundle import Healthcheck, Port
 from pipeline.run import Result, ToolFailed
+from pipeline.tools.runtimes.crash import printable
 
 # Docker's defaults for HEALTHCHECK.
 _INTERVAL_S = 30.0
@@ -21,6 +25,14 @@ _LONGEST_PAUSE_S = 1.0
 _SETTLE_S = 0.5
 _PORT_PATIENCE_S = 30.0
 _HTTP_OK = range(200, 400)
+_MOST_PATIENCE_FOR_AN_IMAGE_S = 300.0
+_SAID_MAX = 200
+_MAX_HEAD_BYTES = 64 << 10
+_PIECE_BYTES = 4 << 10
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_HEAD_END_BYTES = 4
+_INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d")  # RFC 9110, 15.2: any number of them may come first
+_SHELL = ("/bin/sh", "-c")
 
 
 @dataclass(frozen=True)
@@ -35,9 +47,9 @@ class Check:
 
     def __str__(self) -> str:
         if self.test:
-            return "exec " + " ".join(self.test)
+            return printable("exec " + " ".join(self.test))
         if self.http_path is not None:
-            return f"GET http://127.0.0.1:{self.port}{self.http_path}"
+            return printable(f"GET http://127.0.0.1:{self.port}{self.http_path}")
         return f"connect to tcp port {self.port}" if self.port else f"still running after {_SETTLE_S:g} s"
 
 
@@ -77,8 +89,9 @@ def choose(
 ) -> Check:
     """Return the check to make: the spec's over the image's; without one, the first TCP port, or just life.
 
-    `image` is the image's HEALTHCHECK as {test, interval_s, timeout_s, start_period_s, retries}; `exposed`
-    has entries like ``8080/tcp``.
+    `image` is the image's HEALTHCHECK as {test, interval_s, timeout_s, start_period_s, retries, shell};
+    `exposed` has entries like ``8080/tcp``. Where the spec disables the check, or the image says NONE and
+    the spec nothing, no question is asked: being alive is enough.
     """
     image = image or {}
     timing = _timing(spec, image)
@@ -86,31 +99,46 @@ def choose(
         return replace(timing, http_path=spec.http.path, port=spec.http.port)
     if spec is not None and spec.tcp is not None:
         return replace(timing, port=spec.tcp)
-    test = _command(tuple((spec.test if spec else None) or image.get("test") or ()))
-    if test and not (spec is not None and spec.disable):
-        return replace(timing, test=test)
+    test = tuple((spec.test if spec else None) or image.get("test") or ())
+    if test[:1] == ("NONE",) or (spec is not None and spec.disable):
+        return Check()
+    command = _command(test, tuple(image.get("shell") or _SHELL))
+    if command:
+        return replace(timing, test=command)
     port = _first_port(ports, exposed)
     return Check(port=port, timeout_s=_TIMEOUT_S, patience_s=_PORT_PATIENCE_S) if port else Check()
 
 
 def _timing(spec: Healthcheck | None, image: Mapping[str, Any]) -> Check:
-    def given(key: str, default: float) -> float:
-        own = getattr(spec, key, None)
-        value = image.get(key) if own is None else own
-        return default if value is None else float(value)
+    """How long for one answer and for all: as the spec says, and within reason as the image says."""
+
+    def given(key: str, default: float) -> tuple[float, bool]:
+        """The value, and whether it is the image's."""
+        own, foreign = getattr(spec, key, None), image.get(key)
+        if own is not None:
+            return float(own), False
+        # An image may hold any number; Docker takes none that is not above zero.
+        return (float(foreign), True) if foreign and foreign > 0 else (default, False)
 
     # A health check fails for good when `retries` in a row fail after the start period.
-    patience_s = given("start_period_s", 0.0) + given("interval_s", _INTERVAL_S) * given("retries", _RETRIES)
-    return Check(timeout_s=given("timeout_s", _TIMEOUT_S), patience_s=patience_s)
+    start_s, start_foreign = given("start_period_s", 0.0)
+    interval_s, interval_foreign = given("interval_s", _INTERVAL_S)
+    retries, retries_foreign = given("retries", _RETRIES)
+    window_s = interval_s * retries
+    if retries_foreign or interval_foreign:
+        window_s = min(window_s, max(_MOST_PATIENCE_FOR_AN_IMAGE_S, 0 if interval_foreign else interval_s))
+    if start_foreign:
+        start_s = min(start_s, _MOST_PATIENCE_FOR_AN_IMAGE_S)
+    return Check(timeout_s=given("timeout_s", _TIMEOUT_S)[0], patience_s=start_s + window_s)
 
 
-def _command(test: tuple[str, ...]) -> tuple[str, ...]:
-    """What to run for a HEALTHCHECK; nothing for NONE."""
+def _command(test: tuple[str, ...], shell: tuple[str, ...]) -> tuple[str, ...]:
+    """What to run for a HEALTHCHECK; a line of shell goes to the image's SHELL, as Docker does it."""
     match test:
         case ("CMD", *args):
             return tuple(args)
         case ("CMD-SHELL", line):
-            return ("/bin/sh", "-c", line)
+            return (*shell, line)
         case _:
             return ()
 
@@ -147,26 +175,58 @@ def wait_until_ready(check: Check, subject: Subject) -> Ready:
 
 
 def ask(check: Check, subject: Subject, timeout_s: float) -> Answer:
-    """Ask once; a question that cannot be asked has a bad answer."""
+    """Ask once, for `timeout_s` in all; a question that cannot be asked has a bad answer."""
+    end = time.monotonic() + timeout_s
     try:
         if check.test:
             return _run(check.test, subject, timeout_s)
         with netns.connect(subject.pid, check.port or 0, timeout_s) as connection:
             if check.http_path is None:
                 return Answer(True, "connected")
-            return _get(connection, check.http_path, check.port or 0)
+            return _get(connection, check.http_path, end)
     except TimeoutError:
         return Answer(False, f"no answer within {timeout_s:.3g} s")
     except (OSError, http.client.HTTPException) as error:
-        return Answer(False, getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        return Answer(False, _line(getattr(error, "strerror", None) or str(error) or type(error).__name__))
 
 
-def _get(connection: Any, path: str, port: int) -> Answer:
-    client = http.client.HTTPConnection("127.0.0.1", port)
-    client.sock = connection
-    client.request("GET", path, headers={"User-Agent": "cooperage", "Connection": "close"})
-    response = client.getresponse()
-    return Answer(response.status in _HTTP_OK, f"{response.status} {response.reason}".strip())
+def _get(connection: socket.socket, path: str, end: float) -> Answer:
+    port = connection.getpeername()[1]
+    lines = (f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "User-Agent: cooperage", "Connection: close")
+    connection.settimeout(netns.time_left_s(end))
+    connection.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+    response = http.client.HTTPResponse(cast(socket.socket, _Received(_head(connection, end))), method="GET")
+    response.begin()
+    return Answer(response.status in _HTTP_OK, _line(f"{response.status} {response.reason}"))
+
+
+def _head(connection: socket.socket, end: float) -> bytes:
+    """Receive the head of an answer, or what there is of one when the connection ends.
+
+    A server that sends a byte now and then would never run into a time limit on each `recv`.
+    """
+    head = b""
+    while len(head) < _MAX_HEAD_BYTES:
+        connection.settimeout(netns.time_left_s(end))
+        piece = connection.recv(_PIECE_BYTES)
+        searched = max(0, len(head) - _HEAD_END_BYTES)
+        head += piece
+        while (found := _HEAD_END.search(head, searched)) and _INTERIM.match(head):
+            head, searched = head[found.end() :], 0
+        if found or not piece:
+            return head
+    raise OSError(f"more than {_MAX_HEAD_BYTES >> 10} KiB before the end of the HTTP headers")
+
+
+class _Received:
+    """What was received already, in the place of a socket."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        """A file to read it from."""
+        return io.BytesIO(self._content)
 
 
 def _run(test: tuple[str, ...], subject: Subject, timeout_s: float) -> Answer:
@@ -177,5 +237,10 @@ def _run(test: tuple[str, ...], subject: Subject, timeout_s: float) -> Answer:
     said = (result.stderr.strip() or result.stdout.strip()).splitlines()
     words = f"exit {result.returncode}" if result.returncode >= 0 else result.ended
     if result.returncode != 0 and said:
-        words += f": {said[-1][:200]}"
+        words += f": {_line(said[-1])}"
     return Answer(result.returncode == 0, words)
+
+
+def _line(words: str) -> str:
+    """Words of a container as one line that is fit for a terminal."""
+    return printable(" ".join(words[:_SAID_MAX].split()))

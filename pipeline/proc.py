@@ -15,7 +15,6 @@ NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
 Pid = int | str
 _ESCAPE = re.compile(r"\\([0-7]{3})")
-_START_TIME_FIELD = 22  # proc(5), /proc/PID/stat
 
 
 @dataclass(frozen=True)
@@ -91,30 +90,6 @@ def status(pid: Pid) -> dict[str, str]:
     """Return the fields of /proc/PID/status, values stripped."""
     pairs = (line.split(":", 1) for line in _lines(pid, "status"))
     return {name: value.strip() for name, value in pairs}
-
-
-def start_time(pid: Pid) -> int | None:
-    """Return when a process started, in clock ticks since boot, or None when there is none.
-
-    A process id and its start time together name a process for as long as the machine is up.
-    """
-    fields = _stat(pid)
-    return int(fields[_START_TIME_FIELD - 3]) if fields else None
-
-
-def is_zombie(pid: Pid) -> bool:
-    """True when a process has ended and waits for its parent to notice."""
-    fields = _stat(pid)
-    return bool(fields) and fields[0] in "ZX"
-
-
-def _stat(pid: Pid) -> list[str]:
-    try:
-        text = (PROC / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    # The second field is the name in brackets, which may hold anything, brackets too.
-    return text.rpartition(")")[2].split()
 
 
 def id_map(pid: Pid, kind: str) -> list[tuple[int, int, int]]:

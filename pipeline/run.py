@@ -231,7 +231,8 @@ def _find(name: str) -> str:
 def _wrapper(limits: Mapping[int, int]) -> list[str]:
     # setpriv sets the death signal after fork and before exec without Python code in the child,
     # which is not safe in a process with threads.
-    wrapper = ["setpriv", "--pdeathsig", "KILL", "--"]
+    setpriv = require("setpriv", "start any tool")
+    wrapper = [os.fspath(setpriv), "--pdeathsig", "KILL", "--"]
     if limits:
         import resource
 

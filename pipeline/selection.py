@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.errors import PipelineError, suggest
 
 # doit's commands; anything else as the first word is a task of the command `run`.
 _COMMANDS = frozenset(
-    [
-        "run",
-        "list",
-        "info",
-        "clean",
-        "forget",
-        "ignore",
-        "help",
-        "dumpdb",
-        "strace",
-        "tabcompletion",
-        "reset-dep",
-    ]
+    "run list info clean forget ignore help dumpdb strace tabcompletion reset-dep".split(),
 )
-# Options of doit that take a value in the next word.
-_WITH_VALUE = frozenset(
-    [
-        *("-f", "--file", "-d", "--dir", "-v", "--verbosity", "-r", "--reporter", "-o", "--output-file"),
-        *("-n", "--process", "-P", "--parallel-type", "--failure-verbosity", "--db-file", "--backend"),
-        *("--check_file_uptodate", "--codec-cls"),
-    ]
+# Options of doit that take a value: attached to them, or in the next word.
+_SHORT_WITH_VALUE = {"run": "fdvronP"}
+_LONG_WITH_VALUE = (
+    *("file", "dir", "verbosity", "reporter", "output-file", "process", "parallel-type"),
+    *("failure-verbosity", "db-file", "backend", "check_file_uptodate", "template", "sort"),
 )
-READERS = ("status", "explain", "update", "outdated", "doctor", "report", "new", "verify")
-"""Tasks that take the rest of the command line as their own words."""
-VARIABLES: tuple[str, ...] = ()
-"""The `name=value` arguments that this project knows."""
+READERS: Mapping[str, Mapping[str, bool]] = {
+    "status": {"json": False, "check": False},
+    "explain": {"json": False},
+    "verify": {},
+    "update": {},
+    "outdated": {"json": False},
+    "doctor": {"json": False},
+    "report": {},
+    "new": {"image": True},
+}
+"""Tasks that take the rest of the command line as their own: their options, and whether one has a value."""
+_NAMELESS = ("doctor", "report")
+_OF_BUNDLES = ("status", "explain", "verify", "update", "outdated")
+_WRITERS = ("update", "report")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The command and the tasks that it names; no tasks means the default ones."""
+    """The command and the tasks that it names; no tasks means the default ones.
+
+    `words` and `options` are what was given to a reading task, which is the last of the tasks then.
+    """
 
     command: str
     tasks: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> bool:
@@ -51,52 +52,133 @@ class Selection:
 
     @property
     def reader(self) -> str:
-        """The reading task that is asked for, or nothing."""
+        """The reading task, if nothing else is asked for; else nothing."""
         return self.tasks[0] if self.runs and self.tasks and self.tasks[0] in READERS else ""
 
+    @property
+    def builds(self) -> bool:
+        """True when stages may run."""
+        return self.runs and not self.reader
+
+    @property
+    def writes(self) -> bool:
+        """True when it needs an `out/` that is ours, and makes it if there is none."""
+        return self.builds or self.reader in _WRITERS
+
+    @property
+    def removes(self) -> bool:
+        """True when outputs or receipts are to go."""
+        return self.command in ("clean", "forget")
+
     def names(self, bundle: str) -> bool:
-        """True when one of the selected tasks is about this bundle, by name."""
-        return any(_bundle(task) == bundle for task in self.tasks)
+        """True when one of the selected tasks, or a reading task's words, is about this bundle by name."""
+        about = [_bundle(task) for task in self.tasks]
+        if self.reader in _OF_BUNDLES:
+            about += [_bundle(word) if ":" in word else word for word in self.words]
+        return bundle in about
 
     def all_bundles(self, groups: Sequence[str]) -> bool:
         """True when all bundles are meant: no task is named, or a group of tasks is."""
-        return (
-            self.runs and not self.reader and (not self.tasks or any(task in groups for task in self.tasks))
-        )
+        return self.builds and (not self.tasks or any(task in groups for task in self.tasks))
 
 
 def parse(argv: Sequence[str]) -> Selection:
-    """Read doit's command line. Raises PipelineError `unknown-variable` for a `name=value` not known."""
-    words: list[str] = []
+    """Read doit's command line.
+
+    Raises PipelineError `unknown-variable` for a `name=value`, `usage` for what a reading task does not
+    know and for doit's processes.
+    """
+    command = "run"
+    tasks: list[str] = []
     rest = list(argv)
     while rest:
         word = rest.pop(0)
-        if word in _WITH_VALUE:
-            rest = rest[1:]
-        elif word.startswith("-"):
-            continue
-        elif words and words[0] in READERS:
-            words.append(word)
+        if word.startswith("-"):
+            _skip_value(word, rest, command)
         elif "=" in word:
-            _refuse(word)
+            raise _unknown_variable(word)
+        elif not tasks and command == "run" and word in _COMMANDS:
+            command = word
         else:
-            words.append(word)
-    if words and words[0] in _COMMANDS:
-        return Selection(words[0], tuple(words[1:]))
-    return Selection("run", tuple(words))
+            tasks.append(word)
+            if command == "run" and word in READERS:
+                words, options = split(word, rest)
+                return Selection(command, tuple(tasks), words, options)
+    return Selection(command, tuple(tasks))
+
+
+def split(reader: str, words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return a reading task's words and its options (`--json` -> "", `--image REF`, `--image=REF`).
+
+    Raises PipelineError `usage` or `unknown-variable` for what the task does not know.
+    """
+    known = READERS[reader]
+    names: list[str] = []
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, given, value = word[2:].partition("=")
+        if not word.startswith("-"):
+            names.append(_checked(reader, word))
+        elif not word.startswith("--") or name not in known or (given and not known[name]):
+            raise _unknown_option(reader, word)
+        elif known[name] and not given and not rest:
+            raise PipelineError("usage", f"`doit {reader} --{name}` lacks its value")
+        else:
+            options[name] = value if given or not known[name] else rest.pop(0)
+    return tuple(names), options
+
+
+def _checked(reader: str, word: str) -> str:
+    if "=" in word:
+        raise _unknown_variable(word)
+    if reader in _NAMELESS:
+        raise PipelineError("usage", f"`doit {reader}` takes no names, and there is `{word}`")
+    return word
+
+
+def _unknown_option(reader: str, word: str) -> PipelineError:
+    known = [f"--{name}" for name in READERS[reader]]
+    meant = suggest(word.partition("=")[0], known)
+    hint = f"it has {', '.join(known)}" if known else "it has no options"
+    return PipelineError(
+        "usage", f"`doit {reader}` has no option `{word}`", hint=f"did you mean `{meant}`?" if meant else hint
+    )
+
+
+def _skip_value(word: str, rest: list[str], command: str) -> None:
+    """Take the value of one of doit's own options off the words that follow."""
+    if word.startswith("--"):
+        name, given, value = word[2:].partition("=")
+        # getopt(3) knows long options by any beginning that is theirs alone.
+        full = next((known for known in _LONG_WITH_VALUE if name and known.startswith(name)), "")
+        parallel, next_word = full == "parallel-type", bool(full) and not given
+    else:
+        letters = word[1:]
+        taking = _SHORT_WITH_VALUE.get(command, "fd")
+        at = next((at for at, letter in enumerate(letters) if letter in taking), len(letters))
+        parallel, value = letters[at : at + 1] == "P", letters[at + 1 :]
+        next_word = at == len(letters) - 1
+    if next_word and rest:
+        value = rest.pop(0)
+    if parallel and value != "thread":
+        raise PipelineError(
+            "usage", f"stages run in threads only, not by `-P {value}`", hint="`doit -n 2` runs two at once"
+        )
 
 
 def _bundle(task: str) -> str:
     return task.partition(":")[2].partition("/")[0]
 
 
-def _refuse(word: str) -> None:
+def _unknown_variable(word: str) -> PipelineError:
+    from pipeline.model.bundle import KEYS
+
     name = word.partition("=")[0]
-    meant = suggest(name, VARIABLES)
-    raise PipelineError(
-        "unknown-variable",
-        f"there is no variable `{name}` to set with `{word}`",
-        hint=f"did you mean `{meant}=…`?"
-        if meant
-        else "a bundle's variants are specs with `extends:`; doit's own options begin with -",
-    )
+    key = name if name in KEYS else suggest(name, KEYS)
+    hint = "a bundle's variants are specs with `extends:`; doit's own options begin with -"
+    if key:
+        asked = "" if key == name else f"did you mean `{key}`? "
+        hint = f"{asked}`{key}` is a key of specs/NAME.yaml; a variant of a bundle is a spec with `extends:`"
+    return PipelineError("unknown-variable", f"there is no variable `{name}` to set with `{word}`", hint=hint)

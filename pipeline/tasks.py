@@ -6,7 +6,6 @@ import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from inspect import Signature
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,10 +14,11 @@ from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
 from pipeline import preflight, selection, specfile
+from pipeline.clean import REST, Removals
 from pipeline.engine import Engine
 from pipeline.errors import PipelineError, PipelineErrors
 from pipeline.graph import RUNTIMES, STAGES, Step
-from pipeline.interrupts import end_politely
+from pipeline.interrupts import end_politely, sweep
 from pipeline.paths import Project
 from pipeline.pins import Pins
 from pipeline.preflight import BUILD_STAGES
@@ -38,19 +38,25 @@ class Makefile:
         self.project = Project(root)
         end_politely(self.console.error)
         self.selection = self._or_exit(lambda: selection.parse(argv))
+        # What a reading task was asked for is all that it writes to standard output.
+        self._note = self.console.note if self.selection.reader else self.console.line
         if not self.selection.runs:
             # doit's own listings know nothing of `doit list | head`; a run catches that itself and goes on.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        self._opened = self._open()
-        self.loaded = specfile.load(self.project)
-        self.specs = {name: spec.values for name, spec in self.loaded.specs.items()}
-        self.pins = Pins(self.project)
-        self.engine = Engine(self.project, self.specs, self.pins, self.console)
+        self._load()
         self.runtimes = [name for name in RUNTIMES if which(name)]
         self._or_exit(self._preflight)
-        if self._opened:
-            self._sweep()
-        atexit.register(self._save)
+        self._or_exit(self._open)
+        self.pins, self._unpinned = self._or_exit(self._ask_pins)
+        self.engine = Engine(self.project, self.specs, self.pins, self.console)
+        self.removals = Removals(
+            self.selection, self.engine, self.loaded.broken, self.console.line, self.console.error
+        )
+        preflight.announce(self.selection, self._unpinned, self.console.line)
+        if self.selection.builds:
+            sweep(self.engine, self.console.line, self.console.note)
+        if self.project.is_ours:
+            atexit.register(self.engine.fingerprints.save)
 
     # What doit.cfg would hold --------------------------------------------------------------
 
@@ -76,6 +82,11 @@ class Makefile:
         for bundle in self.specs:
             yield self._step(Step(STAGES[name], bundle))
 
+    def rest(self) -> Iterator[Task]:
+        """What a bare `doit clean` removes beside the bundles: what no spec asks for any more."""
+        if self.removals.clean_all:
+            yield {"basename": REST, "actions": None, "clean": self.removals.cleaning_rest(), "doc": None}
+
     def pin(self) -> Iterator[Task]:
         """Pin an image that was never pinned, when its bundle is asked for by name."""
         for bundle in self._unpinned:
@@ -94,7 +105,7 @@ class Makefile:
                 "basename": f"bundle:{bundle}",
                 "actions": None,
                 "task_dep": [f"validate:{bundle}"],
-                "clean": [(self._clean, [bundle, self.steps(bundle)])],
+                "clean": self.removals.cleaning(f"bundle:{bundle}"),
                 "doc": f"build {bundle} and judge it",
             }
 
@@ -105,8 +116,9 @@ class Makefile:
             steps = [Step(STAGES["smoke"], bundle, runtime) for runtime in self.runtimes]
             yield {
                 "basename": f"smoke:{bundle}",
-                "actions": None if steps else [(self._act, [_need_runtime])],
+                "actions": None if steps else [(self._act, [preflight.need_runtime])],
                 "task_dep": [step.task for step in steps[:1]],
+                "clean": self.removals.cleaning(f"smoke:{bundle}"),
                 "doc": f"run {bundle} for a moment and prove it",
             }
             yield from map(self._step, steps)
@@ -121,12 +133,17 @@ class Makefile:
         self.reporter.reasons[step.task] = None
         return self._act(lambda: self.reporter.reasons.update({step.task: self.engine.execute(step)}))
 
-    def bundles(self, names: list[str]) -> list[str]:
+    def bundles(self) -> list[str]:
         """The bundles that a reading task was asked about; all when none is named. Exits 3 on others."""
+        names = list(self.selection.words)
         for name in names:
             if name not in self.specs:
                 self.refuse(preflight.unknown("bundle", name, list(self.specs)))
         return names or list(self.specs)
+
+    def without_spec(self) -> list[str]:
+        """The bundles in `out/` whose spec is gone."""
+        return self.project.without_spec({*self.specs, *self.loaded.broken})
 
     def refuse(self, error: PipelineError) -> NoReturn:
         """Say what is wrong with the command line, and exit 3."""
@@ -138,30 +155,19 @@ class Makefile:
         smoke = [Step(STAGES["smoke"], bundle, runtime) for runtime in self.runtimes]
         return [Step(STAGES[name], bundle) for name in BUILD_STAGES] + smoke
 
-    def reload_pins(self) -> None:
-        """Read the lock file again after it was changed."""
-        self.pins.reload()
-
     def _replace_database(self) -> None:
         """Have doit keep no file, and `doit forget` remove receipts, since they decide what is fresh."""
         database = Globals.dep_manager
-        database.close = lambda: None
+        database.close = self._close
         # A run forgets what failed, and all that needs it; receipts know better.
         if not self.selection.runs:
-            database.remove = self._forget
-            database.remove_all = self._forget_all
+            database.remove = self.removals.forget
+            database.remove_all = self.removals.forget_all
 
-    def _forget(self, task: str) -> None:
-        kind, _, bundle = task.partition(":")
-        for name in self.specs:
-            for step in self.steps(name):
-                whole = kind in ("bundle", step.stage.name) and bundle in ("", name)
-                if whole or step.task == task:
-                    self.engine.forget(step)
-
-    def _forget_all(self) -> None:
-        for name in self.specs:
-            self._forget(f"bundle:{name}")
+    def _close(self) -> None:
+        # doit itself does not tell by its exit status that a removal failed.
+        if self.removals.failed:
+            raise SystemExit(1)
 
     def _act(self, action: Callable[[], Any]) -> TaskFailed | None:
         try:
@@ -169,7 +175,7 @@ class Makefile:
         except (PipelineError, PipelineErrors) as error:
             return TaskFailed(str(error))
         except OSError as fault:
-            return TaskFailed(str(_of_system(fault)))
+            return TaskFailed(str(preflight.of_system(fault)))
         return None
 
     def _pin(self, bundle: str) -> None:
@@ -177,10 +183,16 @@ class Makefile:
 
         for line in pin_images(self.project, {bundle: self.specs[bundle]}):
             self.console.line(line)
-        self.reload_pins()
+        self.pins.reload()
 
     def _group(self, name: str, members: list[str]) -> Task:
-        return {"basename": name, "actions": None, "task_dep": members, "doc": _GROUP_DOCS[name]}
+        return {
+            "basename": name,
+            "actions": None,
+            "task_dep": members,
+            "clean": self.removals.cleaning(name),
+            "doc": _DOCS[name],
+        }
 
     def _step(self, step: Step) -> Task:
         fresh = Freshness(self.engine, step)
@@ -193,65 +205,50 @@ class Makefile:
             "task_dep": needs,
             "targets": [str(self.project.bundle(step.bundle).receipt(step.label))],
             "uptodate": [fresh],
-            "clean": [(self._clean, [step.bundle, [step]])],
+            "clean": self.removals.cleaning(step.task),
+            "doc": f"{step.bundle}: {_DOCS[step.stage.name]}",
             "io": {"capture": False},
             "meta": {"stage": True},
         }
-
-    def _clean(self, bundle: str, steps: list[Step], dryrun: bool = False) -> None:
-        from pipeline.clean import clean
-
-        for line in clean(self.project, bundle, steps, dryrun):
-            self.console.line(line)
 
     # Before anything runs ----------------------------------------------------------------------
 
     def _ready(self) -> list[str]:
         return [name for name in self.specs if name not in self._unpinned]
 
-    @cached_property
-    def _unpinned(self) -> set[str]:
-        """The bundles that had no pin when this run began."""
-        return {name for name, spec in self.specs.items() if self.pins.pin_of(spec) is None}
+    def _ask_pins(self) -> tuple[Pins, set[str]]:
+        return preflight.pins_and_unpinned(self.selection, self.project, self.specs, self.console.note)
 
     def _default_tasks(self) -> list[str]:
+        if self.selection.removes:
+            return [REST] * self.removals.clean_all + [f"bundle:{name}" for name in self.specs]
         if os.geteuid() == 0:
             return [f"bundle:{name}" for name in self._ready()]
         return [f"{stage}:{name}" for name in self._ready() for stage in preflight.without_root()]
 
-    def _open(self) -> bool:
-        if not self.selection.runs or self.selection.reader in ("doctor", "new"):
-            return self.project.state.is_dir() and os.access(self.project.state, os.W_OK)
-        said = self._or_exit(self.project.open)
-        if said:
-            self.console.line(said)
-        return True
+    def _load(self) -> None:
+        self.loaded = specfile.load(self.project)
+        self.specs = {name: spec.values for name, spec in self.loaded.specs.items()}
 
     def _preflight(self) -> None:
-        preflight.check_specs(self.selection, self.loaded, self.console.error)
+        preflight.check_specs(self.selection, self.loaded, self.console.note)
         names = (*self.specs, *self.loaded.broken)
         tasks = [step.task for name in self.specs for step in self.steps(name)]
         tasks += [f"{kind}:{name}" for kind in ("bundle", "smoke") for name in names]
         preflight.check_tasks(self.selection, tasks, str(self.project.root))
-        if not self.selection.runs or self.selection.reader:
+        preflight.check_privilege(self.selection, self.project)
+        preflight.check_readable(self.selection, self.project)
+
+    def _open(self) -> None:
+        if not self.selection.writes and not (self.selection.removes and self.project.out.exists()):
             return
-        if not self.selection.tasks:
-            for name in sorted(self._unpinned):
-                self.console.line(f"{name}: not pinned yet; 'doit update {name}' resolves it")
-        preflight.check_privilege(self.selection, self.console.line)
-
-    def _sweep(self) -> None:
-        for name in self.engine.sweep():
-            self.console.line(f"swept what an interrupted run left: {name}")
-        if any(self.project.running.iterdir()):
-            from pipeline.tools.runtimes.sweep import sweep
-
-            for line in sweep(self.project):
-                self.console.line(line)
-
-    def _save(self) -> None:
-        if self._opened:
-            self.engine.fingerprints.save()
+        first = not self.project.cache.is_dir()
+        said = self.project.open()
+        if said:
+            self._note(said)
+        if first:
+            # Now that there is a place, what was parsed is kept for the next run.
+            self._load()
 
     def _or_exit(self, action: Callable[[], Any]) -> Any:
         try:
@@ -259,7 +256,7 @@ class Makefile:
         except (PipelineError, PipelineErrors) as error:
             self.console.error(str(error))
         except OSError as fault:
-            self.console.error(str(_of_system(fault)))
+            self.console.error(str(preflight.of_system(fault)))
         raise SystemExit(_USAGE)
 
 
@@ -276,33 +273,26 @@ class Freshness:
 
     def __call__(self) -> bool:
         """Return True when the step's receipt answers for what is there now."""
-        self.asked_and_fresh = self._engine.assess(self._step).stale is None
+        try:
+            self.asked_and_fresh = self._engine.assess(self._step).stale is None
+        except (PipelineError, OSError):
+            # The action meets the same fault, and says it.
+            self.asked_and_fresh = False
         return self.asked_and_fresh
 
     def __repr__(self) -> str:
-        return self._engine.assess(self._step).stale or "fresh"
+        try:
+            return self._engine.assess(self._step).stale or "fresh"
+        except (PipelineError, OSError) as fault:
+            return str(fault)
 
 
-_GROUP_DOCS = {
-    "copy": "fetch images by digest, every blob hashed",
-    "unpack": "unpack images into rootfs trees with mapped owners",
-    "seccomp": "compile seccomp profiles",
+_DOCS = {
+    "copy": "fetch by digest, every blob hashed",
+    "unpack": "unpack into a rootfs with mapped owners",
+    "seccomp": "compile the seccomp profile",
     "spec": "write config.json from image, baseline, spec and profile",
-    "validate": "judge bundles without running them",
-    "smoke": "run every built bundle for a moment, and prove it",
-    "bundle": "build bundles, up to validate",
+    "validate": "judge without running",
+    "smoke": "run for a moment, and prove it",
+    "bundle": "build, up to validate",
 }
-
-
-def _need_runtime() -> None:
-    from pipeline.packages import install_lines
-
-    raise PipelineError(
-        "no-runtime",
-        f"none of {', '.join(RUNTIMES)} is installed, so nothing can be run",
-        hint="\n".join(["./bootstrap installs them; or:", *install_lines(RUNTIMES).values()]),
-    )
-
-
-def _of_system(fault: OSError) -> PipelineError:
-    return PipelineError("system", f"{fault.filename or 'the system'}: {fault.strerror or fault}")

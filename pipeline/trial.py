@@ -19,7 +19,7 @@ from pipeline.observe.process import namespace_facts, process_facts
 from pipeline.oci.mounts import INIT_PATH
 from pipeline.probe import Check, Ready, wait_until_ready
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
-from pipeline.tools.runtimes.crash import explain_exit, plain
+from pipeline.tools.runtimes.crash import explain_exit, plain, printable
 from pipeline.tools.runtimes.ending import Exit
 from pipeline.tools.runtimes.output import MAX_LOG_BYTES
 
@@ -177,11 +177,13 @@ def _lines(container: Container) -> list[str]:
 
 def _last_words(container: Container) -> str:
     lines = _lines(container)
-    return "".join(f"\n  | {line[:200]}" for line in lines) if lines else "\n  it printed nothing"
+    return "".join(f"\n  | {printable(line)[:200]}" for line in lines) if lines else "\n  it printed nothing"
 
 
 def _unprotected(plan: Plan, runtime: str, missing: list[Fact]) -> PipelineError:
-    lines = [f"  {fact.name}: expected {fact.expected}; observed {fact.observed}" for fact in missing]
+    lines = [
+        f"  {fact.name}: expected {fact.expected}; observed {printable(fact.observed)}" for fact in missing
+    ]
     return PipelineError(
         "not-as-configured",
         "\n".join([f"{plan.bundle}: {runtime} did not do what config.json says", *lines]),
@@ -192,7 +194,7 @@ def _unprotected(plan: Plan, runtime: str, missing: list[Fact]) -> PipelineError
 def _leftovers(plan: Plan, left: list[str]) -> PipelineError:
     return PipelineError(
         "left-behind",
-        f"{plan.bundle}: its container is gone, but not all of it: {', '.join(left)}",
+        f"{plan.bundle}: its container is gone, but not all of it: {printable(', '.join(left))}",
         hint="the next `doit` tries again to remove it",
     )
 

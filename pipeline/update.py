@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline import lock
@@ -12,6 +17,31 @@ from pipeline.paths import Project
 from pipeline.registry import resolve
 
 Specs = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a bundle's image is pinned to, and what a registry says that it is now."""
+
+    bundle: str
+    old: str | None
+    new: str | None
+
+    @property
+    def outdated(self) -> bool:
+        """True when `doit update` would change the pin."""
+        return self.old != self.new
+
+    def line(self, done: str) -> str:
+        """The answer in words; `done` says what became of it."""
+        if not self.outdated:
+            return f"{self.bundle}: still {_short(self.new)}"
+        old = _short(self.old) if self.old else "not pinned"
+        return f"{self.bundle}: {old} -> {_short(self.new)} ({done})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The form for programs."""
+        return {"bundle": self.bundle, "old": self.old, "new": self.new, "outdated": self.outdated}
 
 
 def pin_images(project: Project, specs: Specs) -> Iterator[str]:
@@ -25,20 +55,33 @@ def pin_images(project: Project, specs: Specs) -> Iterator[str]:
             old = pins.pin_of(reference, platform)
             pins.images[reference.key] = found
             new = pins.pin_of(reference, platform)
-        yield _moved(name, old, new, "pinned")
+        yield Answer(name, old, new).line("pinned")
     if errors:
         raise PipelineErrors(errors)
 
 
-def outdated_images(project: Project, specs: Specs) -> Iterator[str]:
-    """Yield a line for each bundle: what its tag means now against its pin; change nothing."""
+def outdated_images(project: Project, specs: Specs) -> Iterator[Answer]:
+    """Yield for each bundle what its tag means now against its pin; change nothing.
+
+    Raises PipelineErrors with every image that could not be resolved, after answering for the others.
+    """
     errors: list[PipelineError] = []
     pins = lock.Lock.load(project.lock_file)
-    for name, reference, platform, found in _resolved(project, specs, errors):
-        old, new = pins.pin_of(reference, platform), _pin_now(project, reference, platform, found)
-        yield _moved(name, old, new, "would be pinned")
+    with _elsewhere(project) as scratch:
+        for name, reference, platform, found in _resolved(scratch, specs, errors):
+            old, new = pins.pin_of(reference, platform), _pin_now(project, reference, platform, found)
+            yield Answer(name, old, new)
     if errors:
         raise PipelineErrors(errors)
+
+
+@contextmanager
+def _elsewhere(project: Project) -> Iterator[Project]:
+    """The project with its work in progress outside `out/`, which may be another user's."""
+    with tempfile.TemporaryDirectory(prefix="cooperage-ask.") as folder:
+        scratch = copy.copy(project)
+        scratch.tmp, scratch.locks = Path(folder, "tmp"), Path(folder, "locks")
+        yield scratch
 
 
 def _resolved(
@@ -73,12 +116,6 @@ def _check_platform(
 
 def _pin_now(project: Project, reference: Reference, platform: str, found: lock.Pin) -> str | None:
     return lock.Lock(project.lock_file, {reference.key: found}).pin_of(reference, platform)
-
-
-def _moved(name: str, old: str | None, new: str | None, done: str) -> str:
-    if old == new:
-        return f"{name}: still {_short(new)}"
-    return f"{name}: {_short(old) if old else 'not pinned'} -> {_short(new)} ({done})"
 
 
 def _short(digest: str | None) -> str:

@@ -30,18 +30,20 @@ ALL_CAPABILITIES = frozenset(
 
 @dataclass
 class Entry:
-    """A file, folder or link of a tree; ids are the host's."""
+    """A file, folder, link or device node of a tree; ids are the host's."""
 
     mode: int
     uid: int = BASE
     gid: int = BASE
     content: bytes = b""
     link: str = ""
+    device: int = 0
 
     @property
     def status(self) -> os.stat_result:
         """What stat(2) would say."""
-        return os.stat_result((self.mode, 1, 1, 1, self.uid, self.gid, len(self.content), 0, 0, 0))
+        values = (self.mode, 1, 1, 1, self.uid, self.gid, len(self.content), 0, 0, 0)
+        return os.stat_result((*values, *(0,) * 3, *(0,) * 3, 4096, 0, self.device))
 
 
 class Tree:
@@ -93,13 +95,36 @@ class Host(dict[str, Entry]):
 
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
         """Return the status of what is there, or None."""
-        entry = self.get(posixpath.normpath(path))
+        entry = self.get(self.realpath(path) if follow else posixpath.normpath(path))
         return entry.status if entry else None
+
+    def realpath(self, path: str) -> str:
+        """Follow links, which are absolute here."""
+        path = posixpath.normpath("/" + path.lstrip("/"))
+        for name, entry in self.items():
+            if entry.link and (path == name or path.startswith(name + "/")):
+                return self.realpath(entry.link + path[len(name) :])
+        return path
 
 
 def folder(mode: int = 0o755, uid: int = BASE, gid: int = BASE) -> Entry:
     """A directory."""
     return Entry(stat.S_IFDIR | mode, uid, gid)
+
+
+def link(target: str) -> Entry:
+    """A symbolic link to an absolute path."""
+    return Entry(stat.S_IFLNK | 0o777, link=target)
+
+
+def socket() -> Entry:
+    """A socket."""
+    return Entry(stat.S_IFSOCK | 0o666, 0, 0)
+
+
+def device(major: int, minor: int, kind: int = stat.S_IFCHR) -> Entry:
+    """A device node."""
+    return Entry(kind | 0o666, 0, 0, device=os.makedev(major, minor))
 
 
 def file(content: bytes = b"", mode: int = 0o755, uid: int = BASE, gid: int = BASE) -> Entry:
@@ -208,8 +233,10 @@ def good_config() -> dict[str, Any]:
             "rootfsPropagation": "private",
             "maskedPaths": [
                 *(f"/proc/{m}" for m in masked),
+                "/sys/dev/block",
                 "/sys/devices/virtual/powercap",
                 "/sys/firmware",
+                "/sys/fs/selinux",
             ],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
             "resources": {

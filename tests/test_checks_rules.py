@@ -11,8 +11,24 @@ from typing import Any
 import pytest
 
 import pipeline.checks
-from pipeline.checks.subject import ImageFacts, Intent
-from tests.judged import BASE, FOLDER, USER, Case, elf, file, findings, folder, good_config, rules
+from pipeline.checks.subject import ImageFacts, Intent, PrivilegedFile, UnpackFacts
+from pipeline.checks.text import render_findings
+from pipeline.model.nouns import Severity
+from tests.judged import (
+    BASE,
+    FOLDER,
+    USER,
+    Case,
+    device,
+    elf,
+    file,
+    findings,
+    folder,
+    good_config,
+    link,
+    rules,
+    socket,
+)
 
 Change = Callable[[Case], object]
 CHECKS = Path(pipeline.checks.__file__).parent
@@ -176,7 +192,51 @@ def both(*changes: Change) -> Change:
     return lambda case: [change(case) for change in changes]
 
 
+def conditional(name: str, *args: dict[str, Any]) -> Change:
+    """Replace what the profile says of a call by one rule with conditions."""
+
+    def change(case: Case) -> None:
+        profile = case.linux["seccomp"]
+        profile["syscalls"] = [rule for rule in profile["syscalls"] if rule["names"] != [name]]
+        profile["syscalls"].append({"names": [name], "action": "SCMP_ACT_ALLOW", "args": list(args)})
+
+    return change
+
+
+def eq(index: int, value: int) -> dict[str, Any]:
+    """An argument that equals a value, in 64 bits."""
+    return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
+
+
+def masked(mask: int, value: int = 0) -> dict[str, Any]:
+    """The first argument, masked."""
+    return {"index": 0, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def device_rule(**values: Any) -> Change:
+    """Allow devices."""
+    return add("linux.resources.devices", {"allow": True, **values})
+
+
+def unified(key: str, value: str) -> Change:
+    """Write a file of cgroup v2."""
+    return put("linux.resources.unified", {key: value})
+
+
+def unpacked(**values: Any) -> Change:
+    """Say what `unpack` did."""
+    return extra(unpacked=UnpackFacts(**values))
+
+
+def without_mask(path: str) -> Change:
+    """Show a path."""
+    return lambda case: case.linux["maskedPaths"].remove(path)
+
+
 nothing: Change = both()
+MASK = 0xFFFFFFFF
+TINI: Change = tree("/sbin/tini", file(elf()))
+SHELL: Change = tree("/bin/sh", file(elf()))
 NODE_CALLS = (
     "accept4 bind connect epoll_create1 epoll_ctl epoll_pwait eventfd2 exit fcntl fstat getrandom getsockopt "
     "listen munmap pipe2 rt_sigaction rt_sigprocmask setsockopt socket uname writev"
@@ -468,7 +528,19 @@ TABLE: list[tuple[str, Change, Change]] = [
         grant("CAP_CHOWN", uid=0),
     ),
     ("writable-root", put("root.readonly", False), nothing),
-    ("privileged-file", lambda c: setattr(c, "intent", Intent(kept_privileged=("/bin/su",))), nothing),
+    (
+        "privileged-file",
+        unpacked(privileged=(PrivilegedFile("/bin/su", "4755", kept=True),)),
+        unpacked(privileged=(PrivilegedFile("/bin/su", "4755"),)),
+    ),
+    (
+        "privilege-dropped",
+        unpacked(privileged=(PrivilegedFile("/bin/su", "4755"),)),
+        unpacked(privileged=(PrivilegedFile("/bin/su", "4755", kept=True),)),
+    ),
+    ("privileged-file-not-found", unpacked(keep_not_found=("/bin/x",)), nothing),
+    ("device-dropped", unpacked(devices=("/dev/x (c)",)), nothing),
+    ("xattr-dropped", unpacked(xattrs=("trusted.x (1)",)), nothing),
     ("hook", put("hooks", {"prestart": [{"path": "/bin/x"}]}), put("hooks", {"prestart": []})),
     ("env-preload", add("process.env", "LD_PRELOAD=/x.so"), add("process.env", "LD_LIBRARY_PATH=/x")),
     (
@@ -557,6 +629,256 @@ TABLE: list[tuple[str, Change, Change]] = [
     ("seccomp-clone3", allow("clone3"), allow("clone3", "clone")),
     ("seccomp-clone-flags", allow("clone"), nothing),
     ("seccomp-socket-families", allow("socket"), nothing),
+    # what was found by changing a good config in every way that loosens it
+    ("bind-flags", mount("/data", add=("suid",)), mount("/data", add=("suid", "nosuid"))),
+    ("bind-flags", mount("/data", add=("rdev",)), mount("/data", without=("nodev",), add=("rnodev",))),
+    ("bind-exec", mount("/data", add=("exec",)), mount("/data", add=("exec", "noexec"))),
+    ("cgroup-writable", mount("/sys/fs/cgroup", add=("rw",)), mount("/sys/fs/cgroup", add=("rw", "ro"))),
+    ("sysfs-writable", mount("/sys", add=("rrw", "ro")), mount("/sys", add=("rw", "rro"))),
+    ("seccomp-escape", conditional("unshare", eq(0, 0)), allow("getcwd")),
+    ("seccomp-escape", allow("chroot"), nothing),
+    ("seccomp-clone-flags", conditional("clone", eq(1, 0)), conditional("clone", masked(0x7E020000))),
+    ("seccomp-clone-flags", conditional("clone", masked(0x10000000)), conditional("clone", masked(MASK))),
+    (
+        "seccomp-clone-flags",
+        conditional("clone", masked(0x7E020000), masked(0x1)),
+        conditional("clone", masked(0x7E020000), eq(2, 0)),
+    ),
+    ("seccomp-clone-flags", conditional("clone", masked(MASK, 0x10000000)), nothing),
+    ("seccomp-clone3", conditional("clone3", eq(1, 88)), nothing),
+    (
+        "seccomp-socket-families",
+        conditional("socket", {"index": 0, "value": 38, "op": "SCMP_CMP_NE"}),
+        conditional("socket", masked(MASK, 2)),
+    ),
+    ("seccomp-socket-families", conditional("socket", masked(MASK, 38)), conditional("socket", eq(0, 1))),
+    ("seccomp-socket-families", conditional("socket", masked(0xFFFF, 2)), nothing),
+    ("seccomp-wide-compare", conditional("socket", eq(0, 2)), conditional("socket", masked(MASK, 2))),
+    (
+        "seccomp-decided-elsewhere",
+        put("linux.seccomp.syscalls.2.action", "SCMP_ACT_TRACE"),
+        put("linux.seccomp.syscalls.2.action", "SCMP_ACT_TRAP"),
+    ),
+    ("seccomp-decided-elsewhere", put("linux.seccomp.defaultAction", "SCMP_ACT_NOTIFY"), nothing),
+    ("seccomp-listener", put("linux.seccomp.listenerPath", "/run/x"), nothing),
+    (
+        "seccomp-spec-allow",
+        put("linux.seccomp.flags", ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]),
+        put("linux.seccomp.flags", ["SECCOMP_FILTER_FLAG_LOG"]),
+    ),
+    ("seccomp-architecture", put("linux.seccomp.architectures", ["SCMP_ARCH_X32"]), nothing),
+    *(
+        ("devices-open", device_rule(**loose), device_rule(**tight))
+        for loose, tight in (
+            ({"type": "c", "major": -1}, {"type": "c", "major": 1, "minor": 3}),
+            ({"type": "c", "minor": 3}, {"type": "c", "access": "m"}),
+            ({"type": "a", "major": 1, "minor": 3}, {"type": "c", "major": 136}),
+            ({"major": 1, "minor": 3}, {"type": "c", "major": 5, "minor": 2}),
+        )
+    ),
+    (
+        "device-rule-without-device",
+        device_rule(type="c", major=10, minor=200),
+        both(
+            device_rule(type="c", major=10, minor=200),
+            put("linux.devices", [{"type": "c", "path": "/dev/net/tun", "major": 10, "minor": 200}]),
+        ),
+    ),
+    (
+        "device-rule-without-device",
+        device_rule(type="b", major=1, minor=3),
+        both(
+            device_rule(type="c", major=10, minor=229),
+            host("/dev/fuse", device(10, 229)),
+            new_mount("/dev/fuse", "bind", "/dev/fuse", "bind"),
+        ),
+    ),
+    *(
+        ("cgroups-path", put("linux.cgroupsPath", loose), put("linux.cgroupsPath", tight))
+        for loose, tight in (("/", "/boxes/one"), ("//.", "boxes.slice:a:b"), ("/a/../..", "/a..b"))
+    ),
+    *(
+        ("unified-contradicts", unified(key, loose), unified(key, tight))
+        for key, loose, tight in (
+            ("memory.max", "max", "67108864"),
+            ("memory.max", "65M", "64M"),
+            ("memory.swap.max", "1", "0"),
+            ("pids.max", "max", "64"),
+            ("cpu.max", "max 100000", "50000 100000"),
+            ("cpu.max", "50001", "50000"),
+        )
+    ),
+    ("mount-type", new_mount("/x", "ext4", "/dev/x"), new_mount("/x", "none", "/srv/x", "bind")),
+    ("mount-type", new_mount("/x", "proc", "/srv/x", "bind"), new_mount("/x", "bind", "/srv/x", "rbind")),
+    ("pseudo-elsewhere", new_mount("/x", "proc", "proc"), mount("/proc", destination="//proc/")),
+    ("pseudo-elsewhere", new_mount("/x", "sysfs", "sysfs"), nothing),
+    ("proc-missing", drop("mounts.0"), nothing),
+    ("tmpfs-unsized", mount("/tmp", add=("size=0",)), mount("/tmp", add=("size=0", "size=0x10m"))),
+    ("tmpfs-unsized", mount("/tmp", add=("size=0%",)), nothing),
+    ("tmpfs-percent", mount("/tmp", add=("size=10%",)), mount("/tmp", add=("size=10",))),
+    ("tmpfs-size-bad", mount("/tmp", add=("size=banana",)), mount("/tmp", add=("size=1G",))),
+    (
+        "mount-maps-root",
+        mount("/data", uidMappings=[{"containerID": 0, "hostID": 0, "size": 1}]),
+        mount("/data", uidMappings=[{"containerID": 0, "hostID": BASE, "size": 1}]),
+    ),
+    *(
+        (
+            "mount-over-system",
+            new_mount(bad, "bind", "/srv/x", "bind"),
+            new_mount(good, "bind", "/srv/x", "bind"),
+        )
+        for bad, good in (
+            ("/sys/fs/cgroup", "/system"),
+            ("/proc/sys", "/process"),
+            ("/sys/fs/bpf", "/proc/meminfo"),
+        )
+    ),
+    ("mount-over-system", mount("/data", destination="//dev"), mount("/data", destination="//data")),
+    ("mount-over-system", new_mount("/", "tmpfs", "tmpfs"), nothing),
+    ("mount-over-system", tree("/data", link("/proc")), tree("/data", link("/home"))),
+    *(
+        (
+            "sensitive-bind",
+            new_mount("/x", "bind", bad, "bind", mode),
+            new_mount("/x", "bind", good, "bind", mode),
+        )
+        for bad, good, mode in (
+            ("//etc", "/etc/hosts", "ro"),
+            ("/etc/hosts", "/srv/etc", "rw"),
+            ("/var", "/var/lib/box", "ro"),
+            ("/home", "/home/me/music", "ro"),
+            ("/home/me", "/home/me/box/data", "ro"),
+            ("/home/me/.ssh", "/home/me/ssh", "ro"),
+            ("/usr/bin", "/srv/bin", "rw"),
+            ("/lib64", "/library", "rw"),
+            ("/var/lib/kubelet/pods", "/var/lib/kube", "ro"),
+            ("/dev/../etc", "/srv/../srv/x", "ro"),
+        )
+    ),
+    (
+        "sensitive-bind",
+        both(host("/srv/way", link("/etc")), host("/etc", folder()), mount("/data", source="/srv/way")),
+        both(host("/srv/way", link("/srv/data")), mount("/data", source="/srv/way")),
+    ),
+    ("sensitive-bind", new_mount("/x", "bind", "/etc/tini", "bind", "ro"), nothing),
+    (
+        "socket-bind",
+        both(host("/srv/s", socket()), tree("/s", file()), new_mount("/s", "bind", "/srv/s", "bind")),
+        both(host("/srv/s", file()), tree("/s", file()), new_mount("/s", "bind", "/srv/s", "bind")),
+    ),
+    (
+        "engine-socket",
+        both(host("/srv/s", link("/run/docker.sock")), mount("/data", source="/srv/s")),
+        mount("/data", source="/srv/docker.socks"),
+    ),
+    (
+        "device-added",
+        both(host("/srv/disk", device(8, 0, 0o060000)), mount("/data", source="/srv/disk")),
+        both(host("/srv/disk", file()), mount("/data", source="/srv/disk")),
+    ),
+    *(
+        ("annotation-obeyed", put("annotations", {bad: "x"}), put("annotations", {good: "x"}))
+        for bad, good in (
+            ("run.oci.keep_original_groups", "run.ocis.x"),
+            ("org.criu.config", "org.criu.configuration"),
+            ("bundle", "org.example.bundle"),
+            ("org.systemd.property.ExecStart", "org.systemd.x"),
+            ("module.wasm.image/variant", "org.example/module.wasm"),
+        )
+    ),
+    ("lsm-unconfined", put("process.apparmorProfile", "unconfined"), put("process.apparmorProfile", "x")),
+    (
+        "lsm-unconfined",
+        put("process.selinuxLabel", "system_u:system_r:spc_t:s0"),
+        put("process.selinuxLabel", "system_u:system_r:container_t:s0"),
+    ),
+    (
+        "id-unmapped",
+        put("linux.gidMappings", [{"containerID": 1, "hostID": BASE + 1, "size": 65535}]),
+        put("linux.gidMappings", [{"containerID": 0, "hostID": BASE, "size": 65533}]),
+    ),
+    ("terminal", put("process.terminal", True), put("process.terminal", False)),
+    ("umask-open", put("process.user.umask", 0), put("process.user.umask", 0o022)),
+    *(
+        ("loose-propagation", put("linux.rootfsPropagation", bad), put("linux.rootfsPropagation", "rprivate"))
+        for bad in ("slave", "unbindable")
+    ),
+    ("loose-propagation", drop("linux.rootfsPropagation"), nothing),
+    ("unmasked-path-recent", without_mask("/sys/dev/block"), nothing),
+    (
+        "personality",
+        put("linux.personality", {"domain": "LINUX32"}),
+        put("linux.personality", {"domain": "LINUX"}),
+    ),
+    ("intel-rdt", put("linux.intelRdt", {"closID": "x"}), nothing),
+    ("hostname-bad", put("domainname", "a b"), put("domainname", "example.org")),
+    (
+        "pids-above-host",
+        put("linux.resources.pids.limit", 2**22 + 1),
+        put("linux.resources.pids.limit", 2**22),
+    ),
+    ("env-control", add("process.env", "A=\x1b[2J"), add("process.env", "A=b\n\tc")),
+    *(
+        ("sysctl-of-host", put("linux.sysctl", {bad: "1"}), put("linux.sysctl", {good: "1"}))
+        for bad, good in (
+            ("kernel.shm_next_id", "kernel.shm_rmid_forced"),
+            ("kernel.msg_next_id", "kernel/msgmax"),
+            ("net/../kernel/core_pattern", "net/ipv4/conf/eth0.1/forwarding"),
+        )
+    ),
+    (
+        "sysctl-hostname",
+        put("linux.sysctl", {"kernel/hostname": "x"}),
+        put("linux.sysctl", {"kernel.domainname": "x"}),
+    ),
+    (
+        "env-writable-library",
+        both(add("process.env", "LD_LIBRARY_PATH=/app:/data/lib"), mount("/data", add=("exec",))),
+        add("process.env", "LD_LIBRARY_PATH=/app:/data/lib"),
+    ),
+    (
+        "env-writable-library",
+        both(add("process.env", "LD_PRELOAD=/tmp/x.so"), mount("/tmp", add=("exec",))),
+        both(add("process.env", "LD_PRELOAD=/tmp/x.so"), mount("/tmp", add=("exec", "ro"))),
+    ),
+    (
+        "env-secret",
+        add("process.env", "DB=postgres://me:hunter2@db/x"),
+        add("process.env", "DB=postgres://me@db:5432/x"),
+    ),
+    # programs that start others, and scripts as the kernel reads them
+    (
+        "program-missing",
+        put("process.args", ["/sbin/tini", "-e", "143", "-p", "SIGKILL", "--", "gone"]),
+        both(TINI, put("process.args", ["/sbin/tini", "-e", "143", "-p", "SIGKILL", "--", "serve"])),
+    ),
+    (
+        "program-missing",
+        both(TINI, put("process.args", ["/sbin/tini", "-x", "1", "--", "gone"])),
+        both(TINI, put("process.args", ["/sbin/tini", "-x", "1", "gone"])),
+    ),
+    (
+        "program-missing",
+        both(tree("/bin/dumb-init", file(elf())), put("process.args", ["dumb-init", "-r", "15:3", "gone"])),
+        both(tree("/bin/dumb-init", file(elf())), put("process.args", ["dumb-init", "-r", "15:3", "serve"])),
+    ),
+    (
+        "program-missing",
+        both(tree("/bin/env", file(elf())), put("process.args", ["/bin/env", "-u", "A", "B=1", "gone"])),
+        both(tree("/bin/env", file(elf())), put("process.args", ["/bin/env", "-u", "A", "B=1", "serve"])),
+    ),
+    (
+        "program-interpreter",
+        both(program(b"#!/bin/env -S -u BAR A=1 gone\n"), tree("/bin/env", file(elf()))),
+        both(program(b"#!/bin/env -S A=1 -u BAR sh\n"), tree("/bin/env", file(elf())), SHELL),
+    ),
+    (
+        "program-interpreter",
+        both(program(b"#!/bin/sh\r\n"), SHELL),
+        both(program(b"#! \t/bin/sh \t-e \n"), SHELL),
+    ),
+    ("program-interpreter", both(program(b"#!sh\n"), SHELL), both(program(b"#!bin/sh\n"), SHELL)),
 ]
 EXCEPT = {
     "no-init": "every good case has it; see test_a_program_without_init_is_told",
@@ -578,6 +900,51 @@ def test_each_rule_trips_and_lets_the_near_miss_pass(rule: str, trip: Change, mi
 
 def test_a_good_bundle_deserves_no_finding() -> None:
     assert rules(Case()) == set()
+
+
+def test_image_content_cannot_speak_to_the_terminal() -> None:
+    case = Case()
+    case.process["args"] = ["/bin/\x1b[2Jserve\u202e"]
+    case.process["env"] += ["\x9b31mX"]
+    case.extra["unpacked"] = UnpackFacts(privileged=(PrivilegedFile("/bin/su\n\x07", "4755"),))
+    found = findings(case)
+    text = render_findings(found)
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert "the program `/bin/\\x1b[2Jserve\\u202e` is not in the rootfs" in text
+    (dropped,) = [f for f in found if f.rule == "privilege-dropped"]
+    assert dropped.message == "took set-id bits or file capabilities from /bin/su\\n\\x07 (4755)"
+
+
+def test_a_secret_is_not_shown_with_its_finding() -> None:
+    case = Case()
+    case.process["env"] += ["DB_PASSWORD=hunter2"]
+    text = render_findings(findings(case))
+    assert "medium[env-secret]: `DB_PASSWORD` looks like a secret" in text
+    assert "hunter2" not in text
+
+
+def test_a_link_of_the_host_is_named_with_what_it_leads_to() -> None:
+    case = Case()
+    case.host |= {"/srv/way": link("/etc"), "/etc": folder()}
+    case.mount("/data")["source"] = "/srv/way"
+    (found,) = [f for f in findings(case) if f.rule == "sensitive-bind"]
+    assert found.message == "the bind shows `/srv/way` (really `/etc`) of the host to the program"
+    assert found.severity is Severity.CRITICAL
+    case = Case()
+    case.host |= {"/etc/resolv.conf": link("/run/connman/resolv.conf"), "/run/connman/resolv.conf": file()}
+    case.tree.put("/r", file())
+    case.mounts.append({"destination": "/r", "type": "bind", "source": "/etc/resolv.conf", "options": ["ro"]})
+    assert "sensitive-bind" not in rules(case)
+
+
+def test_a_script_with_windows_line_ends_is_told_so() -> None:
+    case = Case()
+    case.tree.put("/bin/serve", file(b"#!/bin/sh\r\necho\r\n"))
+    (found,) = [f for f in findings(case) if f.rule == "program-interpreter"]
+    assert found.message == (
+        "the script `/bin/serve` has Windows line ends: its first line asks for `/bin/sh\\r`, "
+        "carriage return included"
+    )
 
 
 def test_the_good_config_is_made_anew_each_time() -> None:

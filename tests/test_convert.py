@@ -16,6 +16,7 @@ from pipeline.oci.convert import Converted, convert
 from pipeline.oci.idmap import id_map
 from pipeline.oci.inputs import DeviceNode, Inputs
 from pipeline.oci.users import Account
+from pipeline.stages.spec import _facts
 
 GOLDEN = Path(__file__).parent / "golden" / "convert"
 DIGEST = "sha256:" + "0" * 64
@@ -70,6 +71,7 @@ def test_golden(case: Path) -> None:
     assert canonical_json(made.provenance).decode() == (case / "provenance.json").read_text()
 
 
+HARDENED = {"core": {"soft": 0, "hard": 0}, "nofile": {"soft": 1024, "hard": 1024}}
 IMAGE = {"Entrypoint": ["/bin/e", "x"], "Cmd": ["c"]}
 
 
@@ -82,6 +84,7 @@ IMAGE = {"Entrypoint": ["/bin/e", "x"], "Cmd": ["c"]}
         ({"entrypoint": ["/bin/f"]}, IMAGE, ["/bin/f"]),
         ({"entrypoint": ["/bin/f"], "command": ["d"]}, IMAGE, ["/bin/f", "d"]),
         ({"entrypoint": [], "command": ["/bin/d"]}, IMAGE, ["/bin/d"]),
+        ({}, {"Entrypoint": [], "Cmd": ["/bin/c"]}, ["/bin/c"]),
         ({}, {"Entrypoint": None, "Cmd": ["/bin/c"]}, ["/bin/c"]),
         ({"init": True}, IMAGE, ["/dev/init", "--", "/bin/e", "x", "c"]),
     ],
@@ -95,6 +98,11 @@ def test_entrypoint_and_command(bundle: dict[str, Any], config: dict[str, Any], 
     [
         ({}, {"Entrypoint": None}, "nothing to run: the image has neither ENTRYPOINT nor CMD"),
         ({"entrypoint": []}, IMAGE, "nothing to run: the spec empties `entrypoint` and gives no `command`"),
+        (
+            {"command": []},
+            {"Entrypoint": [], "Cmd": ["/bin/c"]},
+            "nothing to run: the image has no ENTRYPOINT and the spec empties `command`",
+        ),
         ({"init": True}, {"Entrypoint": []}, "nothing to run: the image has neither ENTRYPOINT nor CMD"),
     ],
 )
@@ -128,6 +136,8 @@ def test_environment_image_first_then_spec_then_what_is_missing() -> None:
         ({}, {}, "/"),
         ({}, {"WorkingDir": "/app"}, "/app"),
         ({}, {"WorkingDir": "app"}, "/app"),
+        ({}, {"WorkingDir": "/app/../../work/./x/"}, "/work/x"),
+        ({}, {"WorkingDir": "//app"}, "/app"),
         ({"working_dir": "/w"}, {"WorkingDir": "/app"}, "/w"),
     ],
 )
@@ -150,14 +160,63 @@ def test_annotations_take_precedence_in_the_order_of_the_specification() -> None
     assert (found[f"{key}stopSignal"], found["a.b"], found["c.d"]) == ("SIGINT", "label", "1")
 
 
-def test_labels_that_runtimes_obey_are_left_out_and_named() -> None:
-    made = converted(
-        {}, {"Labels": {"run.oci.keep_original_groups": "1", "org.systemd.property.X": "1", "a.b": "c"}}
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bundle",
+        "io.kubernetes.cri.container-type",
+        "io.kubernetes.cri-o.userns-mode",
+        "module.wasm.image/variant",
+        "org.cooperage.anything",
+        "org.cooperage.image.digest",
+        "org.criu.config",
+        "org.systemd.property.X",
+        "run.oci.keep_original_groups",
+    ],
+)
+def test_labels_that_are_more_than_words_are_left_out_and_named(name: str) -> None:
+    made = converted({}, {"Labels": {name: "1", "a.b": "c", "bundle.name": "d", "org.cooperagex.a": "e"}})
+    assert made.dropped == (name,)
+    annotations = made.config.annotations or {}
+    assert annotations.get(name) != "1"
+    assert (annotations["a.b"], annotations["bundle.name"], annotations["org.cooperagex.a"]) == (
+        "c",
+        "d",
+        "e",
     )
-    assert made.dropped == ("org.systemd.property.X", "run.oci.keep_original_groups")
-    assert made.config.annotations is not None
-    assert "a.b" in made.config.annotations
-    assert not set(made.dropped) & made.config.annotations.keys()
+
+
+def test_our_own_annotations_are_written_last() -> None:
+    """Also over a spec that did not come through its readers."""
+    forged = {"org.cooperage.image.digest": "sha256:1", "org.cooperage.baseline": "never"}
+    made = result({"labels": forged, "annotations": forged})["annotations"]
+    assert made["org.cooperage.image.digest"] == DIGEST
+    assert made["org.cooperage.baseline"] == "2026-11"
+
+
+@pytest.mark.parametrize(
+    ("bundle", "stop_signal", "found"),
+    [
+        ({}, "15", "SIGTERM"),
+        ({}, "quit", "SIGQUIT"),
+        ({}, "RTMIN+3", "SIGRTMIN+3"),
+        ({}, "", "SIGTERM"),
+        ({"stop_signal": "SIGINT"}, "SIGSTOPP", "SIGINT"),
+    ],
+)
+def test_the_stop_signal_is_a_signal(bundle: dict[str, Any], stop_signal: str, found: str) -> None:
+    annotations = result(bundle, {"StopSignal": stop_signal})["annotations"]
+    assert annotations["org.opencontainers.image.stopSignal"] == found
+
+
+@pytest.mark.parametrize("stop_signal", ["SIGSTOPP", "0", "99", "SIGRTMIN+31", "9 "])
+def test_a_stop_signal_that_is_none_is_refused(stop_signal: str) -> None:
+    with pytest.raises(PipelineErrors) as faults:
+        converted({}, {"StopSignal": stop_signal})
+    assert str(faults.value) == (
+        f"error[bad-signal]: the image's STOPSIGNAL is `{stop_signal}`, which is no signal\n"
+        "  help: name the one that its program understands in the spec: `stop_signal: SIGTERM`"
+    )
 
 
 def test_user_groups_and_capabilities() -> None:
@@ -182,7 +241,7 @@ def test_limits() -> None:
 
 
 def test_a_named_limit_replaces_the_baseline_and_nothing_else() -> None:
-    bundle = {"ulimits": {"nofile": {"soft": 5, "hard": -1}}, "userns": "host"}
+    bundle = {"ulimits": {**HARDENED, "nofile": {"soft": 5, "hard": -1}}, "userns": "host"}
     limits = {limit["type"]: limit["hard"] for limit in result(bundle)["process"]["rlimits"]}
     assert limits == {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 2**64 - 1}
 
@@ -234,13 +293,22 @@ def test_devices_are_bound_under_a_user_namespace_and_made_without() -> None:
 
 def test_every_leaf_has_an_origin() -> None:
     made = converted(
-        {"mem_limit": 1 << 30, "user": "7", "tmpfs": [{"target": "/tmp"}]},
+        {
+            "mem_limit": 1 << 30,
+            "user": "7",
+            "tmpfs": [{"target": "/tmp"}],
+            "ulimits": {**HARDENED, "nofile": {"soft": 5, "hard": 6}},
+        },
         {"Env": ["A=1"], "WorkingDir": "/w"},
     )
     origins = {path: (origin["from"], origin["key"]) for path, origin in made.provenance.items()}
-    assert all(source in ("image", "spec", "baseline:2026-11") for source, _ in origins.values())
+    assert all(source in ("image", "spec", "default", "baseline:2026-11") for source, _ in origins.values())
     assert origins["linux.resources.memory.limit"] == ("spec", "mem_limit")
-    assert origins["linux.resources.memory.swap"] == ("baseline:2026-11", "memswap_limit")
+    assert origins["linux.resources.memory.swap"] == ("default", "memswap_limit")
+    assert origins["process.rlimits[0].soft"] == ("default", "ulimits")
+    assert origins["process.rlimits[1].hard"] == ("spec", "ulimits.nofile")
+    assert origins["process.rlimits[2].hard"] == ("default", "pids_limit")
+    assert ("default", "stop_grace_period") in origins.values()
     assert origins["process.user.uid"] == ("spec", "user")
     assert origins["process.env[0]"] == ("image", "config.Env")
     assert origins["process.cwd"] == ("image", "config.WorkingDir")
@@ -264,3 +332,17 @@ def test_uncovered_volumes_are_refused_all_at_once() -> None:
         '        volumes: ["media:/home/nonroot/.media"]   # kept, in the volume `media` of this host\n'
         '        tmpfs: ["/home/nonroot/.media"]           # lost at each stop'
     )
+
+
+@pytest.mark.parametrize(
+    ("shell", "found"), [(None, ["/bin/sh", "-c"]), (["/bin/bash", "-euc"], ["/bin/bash", "-euc"])]
+)
+def test_a_health_check_is_told_with_the_image_s_shell(shell: list[str] | None, found: list[str]) -> None:
+    """SHELL is what CMD-SHELL runs in; also that of a spec's own check, for which the image needs none."""
+    config = {"Entrypoint": ["/x"], "Shell": shell, "Healthcheck": {"Test": ["CMD-SHELL", "true"]}}
+    given = inputs({}, {"config": config})
+    told = _facts(given, {}, convert(given))["image"]
+    assert told["healthcheck"]["shell"] == told["shell"] == found
+    given = inputs({}, {"config": {**config, "Healthcheck": None}})
+    told = _facts(given, {}, convert(given))["image"]
+    assert (told["healthcheck"], told["shell"]) == (None, found)

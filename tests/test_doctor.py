@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.doctor import diagnosis, host, kernel, run, software
+from pipeline.doctor import asking, diagnosis, host, kernel, run, software
 from pipeline.doctor.asking import ask
 from pipeline.doctor.check import Check, State, everywhere
 from pipeline.doctor.diagnosis import Diagnosis, in_json, in_text
@@ -73,9 +73,10 @@ def test_a_gap_shows_who_needs_it_and_the_command_of_this_distribution() -> None
     told = in_text(Diagnosis((bad,), "dnf", True))
     assert told.splitlines()[:3] == [
         "FAIL        umoci  not installed",
-        "                   needed by: unpack",
-        "                   mend: dnf line",
+        "            needed by: unpack",
+        "            mend: dnf line",
     ]
+    assert "A default build cannot work here before each FAIL is mended." in told
     assert "apt line" not in told
     assert all(line in in_text(Diagnosis((bad,), None, True)) for line in mend.values())
 
@@ -92,13 +93,33 @@ def test_only_what_the_default_build_needs_makes_it_exit_1(state: State, code: i
 def test_an_ordinary_user_is_told_what_can_be_built() -> None:
     told = in_text(Diagnosis((Check("x", State.OK, "y"),), "apt", False))
     assert "You are not root: `copy` and `seccomp` can be built" in told
+    assert "A default build can work here." in in_text(Diagnosis((Check("x", State.OK, "y"),), "apt", True))
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    mend = everywhere("sudo " + "word " * 40)
+    checks = (
+        Check("x", State.FAIL, "words " * 40, "stage, " * 40, mend),
+        Check("a.name.that.is.longer.than.its.column", State.OK, "y"),
+    )
+    lines = in_text(Diagnosis(checks, "apt", True), width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_a_word_is_never_broken() -> None:
+    path = "/very/long" * 20
+    told = in_text(
+        Diagnosis((Check("x", State.WARN, "y", "", everywhere(f"chmod o+x {path}")),), "apt", True)
+    )
+    assert f"chmod o+x\n                  {path}\n" in told
 
 
 def test_the_known_complaints_are_answered() -> None:
     told = in_text(Diagnosis((Check("x", State.OK, "y"),), "apt", True))
-    assert "runc spec --validate: no version of runc or crun has it; `doit validate` does" in told
-    assert "failed to create shim task: containerd's words" in told
-    assert "runc --debug run --bundle out/NAME/bundle" in told
+    assert "\n  runc spec --validate\n    no version of runc or crun has it; `doit validate` does" in told
+    assert "\n  failed to create shim task\n    containerd's words" in told
+    assert "\n    runc --debug run --bundle out/NAME/bundle try 2>&1 | tee runtime.log\n" in told
 
 
 def test_a_check_that_crashes_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +143,22 @@ def test_a_missing_tool_names_the_stage_that_lacks_it(
     assert check.mend["pacman"].startswith(
         "put a static binary from https://github.com/opencontainers/umoci/"
     )
+
+
+def test_without_setpriv_nothing_is_blamed_that_was_not_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for room in (asking, software):
+        monkeypatch.setattr(
+            room, "which", lambda name: None if name == "setpriv" else Path(f"/usr/bin/{name}")
+        )
+    checks = {check.name: check for check in diagnosis.examine(project(tmp_path)).checks}
+    assert {name for name, check in checks.items() if check.state is State.FAIL} == {"setpriv"}
+    assert checks["skopeo"].fact == "/usr/bin/skopeo was not tried: without setpriv no tool can be started"
+    assert checks["kernel"].fact == "not examined: without setpriv no probe can be started"
+    assert {checks[name].mend["apt"] for name in ("setpriv", "skopeo", "busybox", "kernel")} == {
+        "sudo apt-get install util-linux"
+    }
 
 
 def test_a_runtime_that_does_not_start_is_reinstalled(

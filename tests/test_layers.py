@@ -122,6 +122,23 @@ def test_content_owner_mode_time_and_links_are_the_image_s(ground: Ground) -> No
     assert stat.S_IMODE((ground.rootfs / "d").lstat().st_mode) == 0o2750
 
 
+@pytest.mark.parametrize("missing", [1, 500, 511])
+def test_a_tar_may_end_with_its_last_content(ground: Ground, missing: int) -> None:
+    """`umoci insert` writes no padding and no end."""
+    ends = Tar().add("a").add("f", content=b"x" * (1024 - 511)).end().rstrip(b"\0")
+    write_layout(ground.layout, [layer(ends + bytes(511 - missing))])
+    ground.unpack()
+    assert (ground.rootfs / "f").read_bytes() == b"x" * 513
+
+
+def test_a_tar_that_ends_within_its_last_content_is_cut_short(ground: Ground) -> None:
+    """By one byte."""
+    ends = Tar().add("a").add("f", content=b"x" * 513).end().rstrip(b"\0")
+    write_layout(ground.layout, [layer(ends[:-1])])
+    with pytest.raises(PipelineError, match="entry f is cut short"):
+        ground.unpack()
+
+
 def test_last_of_duplicates_wins(ground: Ground) -> None:
     """As in every other unpacker."""
     CASES["duplicates"].write(ground.layout, ground.outside)

@@ -9,15 +9,15 @@ import pytest
 from pipeline.model.bundle import Bundle
 from pipeline.model.image import ImageConfig
 from pipeline.model.nouns import Platform
-from pipeline.oci.mounts import IDENTITY_FILES, MountPoint, clean, mount_points
+from pipeline.oci.mounts import IDENTITY_FILES, WORKDIR, MountPoint, clean, mount_points
 
 ALWAYS = {"/dev", "/proc", "/sys", *IDENTITY_FILES}
 
 
-def points(declared: tuple[str, ...] = (), /, **keys: Any) -> dict[str, MountPoint]:
-    """The mount points of a spec and an image's VOLUMEs, without those of every container."""
+def points(declared: tuple[str, ...] = (), workdir: str = "", /, **keys: Any) -> dict[str, MountPoint]:
+    """The mount points of a spec and an image's VOLUMEs and WORKDIR, without those of every container."""
     bundle = Bundle.from_values({"image": "oci:x", "platform": "linux/amd64", **keys})
-    image = ImageConfig(platform=Platform("linux", "amd64"), volumes=declared)
+    image = ImageConfig(platform=Platform("linux", "amd64"), volumes=declared, working_dir=workdir)
     found = mount_points(bundle, image, lambda source: source.endswith(".conf"))
     assert list(found) == sorted(found, key=lambda point: point.path)
     assert {point.path for point in found} >= ALWAYS
@@ -72,3 +72,24 @@ def test_the_spec_speaks_before_the_image() -> None:
     """A VOLUME that the spec makes a tmpfs has the tmpfs's mode."""
     found = points(("/data/",), tmpfs=[{"target": "/data", "mode": 0o700}])
     assert found == {"/data": MountPoint("/data", "dir", "tmpfs", 0o700)}
+
+
+@pytest.mark.parametrize(
+    ("workdir", "keys", "place"),
+    [
+        ("/app", {}, "/app"),
+        ("app/x/", {}, "/app/x"),
+        ("/app/../../work", {}, "/work"),
+        ("/app", {"working_dir": "/srv"}, "/srv"),
+        ("", {}, None),
+        ("/", {}, None),
+        ("/dev/shm", {}, None),
+        ("/data/in", {"tmpfs": [{"target": "/data"}]}, None),
+        ("/data", {"tmpfs": [{"target": "/data"}]}, None),
+        ("/database", {"tmpfs": [{"target": "/data"}]}, "/database"),
+    ],
+)
+def test_the_working_directory_must_be_there(workdir: str, keys: dict[str, Any], place: str | None) -> None:
+    """Where a mount or the runtime brings it, nothing is to be made."""
+    found = [point for point in points((), workdir, **keys).values() if point.reason == WORKDIR]
+    assert found == ([MountPoint(place, "dir", WORKDIR)] if place else [])

@@ -83,3 +83,51 @@ def test_another_users_out_is_refused(open_folder: Path) -> None:
     with pytest.raises(PipelineError, match="not-yours") as caught:
         project.open()
     assert "belongs to user 1234 and you are user 0" in caught.value.message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users, which only root can")
+def test_root_is_told_how_to_go_on_with_another_users_out(open_folder: Path) -> None:
+    project = Project(open_folder)
+    project.open()
+    os.chown(project.out, 1234, 1234)
+    with pytest.raises(PipelineError) as caught:
+        project.check_owner()
+    assert caught.value.hint == (
+        f"`sudo rm -rf {project.out}`, then `sudo ./bootstrap doit`: out/ holds only what can be built again"
+    )
+    assert not project.is_ours
+
+
+def test_a_link_to_nowhere_is_refused(open_folder: Path) -> None:
+    project = Project(open_folder)
+    project.out.symlink_to(open_folder / "gone")
+    with pytest.raises(PipelineError, match="bad-out") as caught:
+        project.open()
+    assert caught.value.message == f"{project.out} is a link to {open_folder}/gone, which is not there"
+    assert caught.value.hint == f"make that folder, or remove the link: `rm {project.out}`"
+
+
+def test_a_link_of_ours_to_nowhere_is_made_anew(open_folder: Path) -> None:
+    project = Project(open_folder)
+    project.out.symlink_to(STATE_HOME / "out" / "cooperage-test-gone")
+    assert project.open() is None
+    assert project.out.is_dir() and not project.out.is_symlink()
+
+
+def test_a_file_in_the_place_of_out_is_refused(open_folder: Path) -> None:
+    project = Project(open_folder)
+    project.out.write_text("")
+    with pytest.raises(PipelineError, match="bad-out") as caught:
+        project.open()
+    assert caught.value.message == f"{project.out} is no folder"
+
+
+def test_bundles_without_a_spec_are_those_that_were_built(open_folder: Path) -> None:
+    project = Project(open_folder)
+    assert project.without_spec([]) == []
+    project.open()
+    for name in ("kept", "gone"):
+        project.bundle(name).stages.mkdir(parents=True)
+    project.report.mkdir()
+    (project.out / "link").symlink_to(project.out / "gone")
+    assert project.without_spec(["kept"]) == ["gone"]

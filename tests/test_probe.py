@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +49,65 @@ def test_the_image_alone() -> None:
     assert choose(None, IMAGE, (), ()) == Check(test=("curl", "x"), timeout_s=2.0, patience_s=11.0)
 
 
-def test_a_shell_line() -> None:
-    """CMD-SHELL means /bin/sh -c."""
-    check = choose(Healthcheck(test=("CMD-SHELL", "true | cat")), IMAGE, (), ())
-    assert check.test == ("/bin/sh", "-c", "true | cat")
+@pytest.mark.parametrize(
+    ("image", "shell"),
+    [
+        (IMAGE, ("/bin/sh", "-c")),
+        (None, ("/bin/sh", "-c")),
+        ({**IMAGE, "shell": ["/bin/bash", "-eo", "pipefail", "-c"]}, ("/bin/bash", "-eo", "pipefail", "-c")),
+    ],
+)
+def test_a_shell_line(image: dict[str, Any] | None, shell: tuple[str, ...]) -> None:
+    """CMD-SHELL is run by the image's SHELL, which is /bin/sh -c unless it says so."""
+    check = choose(Healthcheck(test=("CMD-SHELL", "true | cat")), image, (), ())
+    assert check.test == (*shell, "true | cat")
+    own = {**(image or {}), "test": ["CMD-SHELL", "up"]}
+    assert choose(None, own, (), ()).test == (*shell, "up")
+
+
+ENDLESS = {"test": ["CMD", "no"], "interval_s": 1e18, "retries": 10**6, "start_period_s": 1e18}
+
+
+@pytest.mark.parametrize(
+    ("spec", "image", "patience_s"),
+    [
+        (None, ENDLESS, 600.0),
+        (None, {**ENDLESS, "start_period_s": None}, 300.0),
+        (Healthcheck(retries=10), ENDLESS, 600.0),
+        (Healthcheck(start_period_s=900.0), {**ENDLESS, "interval_s": 10.0, "retries": 3}, 930.0),
+        (Healthcheck(interval_s=1000.0), ENDLESS, 1300.0),
+        (Healthcheck(interval_s=1000.0, retries=10, start_period_s=5000.0), ENDLESS, 15000.0),
+        (None, {"test": ["CMD", "no"], "interval_s": 60.0, "retries": 5}, 300.0),
+        (None, {"test": ["CMD", "no"], "interval_s": -5.0, "retries": -1}, 90.0),
+    ],
+)
+def test_an_image_may_not_ask_for_endless_patience(
+    spec: Healthcheck | None, image: dict[str, Any], patience_s: float
+) -> None:
+    """5 min for what it says of start and retries; what the spec itself says is meant so."""
+    assert choose(spec, image, (), ()).patience_s == patience_s
 
 
 @pytest.mark.parametrize(
     ("spec", "image"),
-    [(Healthcheck(disable=True), IMAGE), (None, {"test": ["NONE"]}), (Healthcheck(test=("NONE",)), IMAGE)],
+    [
+        (Healthcheck(disable=True), IMAGE),
+        (Healthcheck(disable=True), None),
+        (None, {"test": ["NONE"]}),
+        (Healthcheck(interval_s=1.0), {"test": ["NONE"]}),
+        (Healthcheck(test=("NONE",)), IMAGE),
+    ],
 )
-def test_no_health_check(spec: Healthcheck | None, image: dict[str, Any]) -> None:
+def test_a_health_check_that_is_switched_off(spec: Healthcheck | None, image: dict[str, Any] | None) -> None:
+    """Then nothing is asked, not even a port that there is."""
+    assert choose(spec, image, (port(80),), ("1/tcp",)) == Check()
+    assert choose(Healthcheck(tcp=90), image, (port(80),), ()).port == 90
+
+
+@pytest.mark.parametrize(
+    ("spec", "image"), [(None, None), (Healthcheck(interval_s=1.0), {}), (None, {"test": []})]
+)
+def test_no_health_check(spec: Healthcheck | None, image: dict[str, Any] | None) -> None:
     """Then the first TCP port must answer, or without one the program go on for a moment."""
     assert choose(spec, image, (), ()) == Check()
     assert choose(spec, image, (port(53, "udp"), port(80)), ("1/tcp",)).port == 80
@@ -114,6 +163,17 @@ def test_a_good_answer_of_a_program_that_ended_is_none() -> None:
     """It must be running when it is called ready."""
     ready = wait_until_ready(ASK, Program([0], ends_after=1))
     assert (ready.ok, ready.ended) == (False, True)
+
+
+def test_words_of_a_container_are_fit_for_a_terminal() -> None:
+    """In the question, which may be the image's, and in the answer."""
+    assert str(Check(test=("up", "\x1b[2J"))) == r"exec up \x1b[2J"
+
+    class Rude(Program):
+        def exec(self, args: list[str], timeout_s: float) -> Result:
+            return Result(tuple(args), 1, "", "no\x1b[31m\n", 0.0)
+
+    assert probe.ask(ASK, Rude([]), 1.0).words == r"exit 1: no\x1b[31m"
 
 
 def test_no_answer() -> None:
@@ -173,6 +233,65 @@ def test_the_host_is_not_reachable_from_there(server: tuple[int, int]) -> None:
         number = listening.getsockname()[1]
         answer = probe.ask(Check(port=number), Served(server[0]), 1.0)
         assert (answer.ok, answer.words) == (False, "Connection refused")
+
+
+@pytest.fixture
+def answering(server: tuple[int, int]) -> Iterator[Callable[[str], int]]:
+    """Start a server in that namespace: a line of shell for each connection; returns its port."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def serve(script: str) -> int:
+        number = 18090 + len(started)
+        argv = ["nsenter", f"--net=/proc/{server[0]}/ns/net", "busybox", "nc", "-ll", "-p", str(number)]
+        # A server that leaves a request unread resets the connection, and its answer with it.
+        whole = f'while read -r line && [ "${{#line}}" -gt 1 ]; do :; done; {script}'
+        started.append(subprocess.Popen([*argv, "-e", "sh", "-c", whole], start_new_session=True))
+        assert wait_until_ready(Check(port=number, patience_s=10.0), Served(server[0])).ok
+        return number
+
+    yield serve
+    for process in started:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+ANSWERS = {
+    "a byte now and then": (
+        "printf 'HTTP/1.1 200 OK\\r\\n'; while printf x; do sleep 0.1; done",
+        (False, "no answer within 0.5 s"),
+    ),
+    "a head without end": (
+        "printf 'HTTP/1.1 200 OK\\r\\nX: '; exec tr '\\0' x < /dev/zero",
+        (False, "more than 64 KiB before the end of the HTTP headers"),
+    ),
+    "a body without end": ("printf 'HTTP/1.1 200 OK\\r\\n\\r\\n'; exec cat /dev/zero", (True, "200 OK")),
+    "interim answers": (
+        "printf 'HTTP/1.1 100 Continue\\r\\n\\r\\nHTTP/1.1 103 Hints\\r\\nLink: x\\r\\n\\r\\n'; "
+        "sleep 0.1; printf 'HTTP/1.1 204 None\\r\\n\\r\\n'",
+        (True, "204 None"),
+    ),
+    "in pieces": (
+        "printf 'HTTP/1.0 20'; sleep 0.1; printf '0 OK\\r\\nA: b\\r'; sleep 0.1; printf '\\n\\r\\n'",
+        (True, "200 OK"),
+    ),
+    "no end of the head": ("printf 'HTTP/1.0 200 OK\\r\\nA: b'", (True, "200 OK")),
+    "rude words": ("printf 'HTTP/1.1 500 \\033[31mno\\r\\n\\r\\n'", (False, r"500 \x1b[31mno")),
+    "not HTTP": ("printf 'SSH-2.0-\\033[31m\\r\\n\\r\\n'", (False, r"SSH-2.0-\x1b[31m")),
+    "nothing": ("true", (False, "Remote end closed connection without response")),
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS)
+def test_each_kind_of_answer(
+    server: tuple[int, int], answering: Callable[[str], int], case: tuple[str, tuple[bool, str]]
+) -> None:
+    """One time limit for all of it, one size, and words that a terminal can take."""
+    script, expected = case
+    check = Check(http_path="/", port=answering(script))
+    # The time limit is what one case is about; elsewhere it must not matter.
+    answer = probe.ask(check, Served(server[0]), 0.5 if "0.5" in expected[1] else 20.0)
+    assert (answer.ok, answer.words) == expected
 
 
 def test_many_at_once_leave_no_descriptor_and_no_child(server: tuple[int, int]) -> None:

@@ -17,7 +17,7 @@ from pipeline.files import canonical_json
 from pipeline.model.nouns import Finding, Severity
 from pipeline.paths import Project
 from pipeline.report.all import write
-from pipeline.report.collect import State, collect
+from pipeline.report.collect import Assess, State, collect
 from pipeline.report.graph import draw
 
 EVIL = """</text></svg><script>alert("1")</script>'"&amp;]]>\x1b[31m\x00"""
@@ -81,6 +81,36 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
+def assessing(**stale: str) -> Assess:
+    """What an engine would say: all is fresh but what is named here (`smoke_runc` is `smoke-runc`)."""
+    labels = (*STAGES, "smoke-runc")
+    whys = {label.replace("_", "-"): why for label, why in stale.items()}
+    return lambda name: [(f"{label}:{name}", label, whys.get(label)) for label in labels]
+
+
+def fail(project: Project, label: str, text: str) -> None:
+    """Leave what a failed stage leaves."""
+    path = project.bundle("b").error(label)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def suite(project: Project, name: str, assess: Assess | None = None) -> dict[str, ET.Element]:
+    """The cases of a suite of junit.xml, by name."""
+    root = ET.fromstring(write(project, ["b"], assess)[1].read_bytes())  # noqa: S314 - our own
+    found = root.find(f"testsuite[@name='{name}']")
+    assert found is not None
+    for tag, counted in (("failure", "failures"), ("skipped", "skipped"), (None, "tests")):
+        assert found.get(counted) == str(sum(tag is None or case.find(tag) is not None for case in found))
+    return {str(case.get("name")): case for case in found}
+
+
+def said(case: ET.Element, tag: str) -> str | None:
+    """The message of a case's failure or skip, or None where it has none."""
+    child = case.find(tag)
+    return None if child is None else str(child.get("message"))
+
+
 class Page(HTMLParser):
     """Remembers the tags of a page."""
 
@@ -110,11 +140,126 @@ def test_stages_have_the_state_that_their_receipts_show(project: Project) -> Non
     }
 
 
+def test_what_is_stale_or_failed_is_not_built(project: Project) -> None:
+    text = "error[image-missing]: folder /x cannot be read (not there)\n  help: put the image there\n"
+    fail(project, "copy", text)
+    report = collect(project, ["b"], assessing(copy="pin: 1 -> absent", spec="spec cpus: 1 -> 2"))[0]
+    stages = {stage.label: stage for stage in report.stages}
+    assert {label: stage.state for label, stage in stages.items()} == {
+        "copy": State.FAILED,
+        "unpack": State.STALE,
+        "seccomp": State.BUILT,
+        "spec": State.STALE,
+        "validate": State.STALE,
+        # It has no receipt, and what it saw was not as configured.
+        "smoke-runc": State.FAILED,
+        "smoke-crun": State.ABSENT,
+    }
+    assert stages["copy"].error == text.strip()
+    assert (stages["unpack"].why, stages["spec"].why) == ("copy may change", "spec cpus: 1 -> 2")
+    assert stages["validate"].why == "unpack, spec may change"
+    assert stages["smoke-crun"].why == "crun is not installed"
+    assert report.state is State.FAILED
+
+
+def test_a_failed_build_fails_in_junit(project: Project) -> None:
+    fail(project, "copy", "error[image-missing]: it is not there\n  help: put it there\n")
+    cases = suite(project, "stages:b", assessing(copy="failed last time"))
+    assert {name: said(case, "failure") for name, case in cases.items()} == {
+        "copy": "failed: error[image-missing]: it is not there",
+        "unpack": "stale: copy may change",
+        "seccomp": None,
+        "spec": "stale: copy, unpack may change",
+        "validate": "stale: unpack, spec may change",
+    }
+    assert "help: put it there" in str(cases["copy"].findtext("failure"))
+    page = write(project, ["b"], assessing(copy="failed last time"))[0].read_text()
+    assert "help: put it there" in page
+    assert '<span class="failed nowrap">✘ failed</span>' in page
+
+
+def test_what_was_never_built_fails_in_junit(project: Project) -> None:
+    project.bundle("b").receipt("unpack").unlink()
+    cases = suite(project, "stages:b", assessing(unpack="never built"))
+    assert said(cases["unpack"], "failure") == "not built: never built"
+    assert said(cases["copy"], "failure") is None
+
+
+def test_an_error_of_a_change_that_was_taken_back_is_no_failure(project: Project) -> None:
+    fail(project, "copy", "error[image-missing]: it is not there\n")
+    assert said(suite(project, "stages:b", assessing())["copy"], "failure") is None
+    # Without the engine's word, an error is one.
+    assert said(suite(project, "stages:b")["copy"], "failure") == (
+        "failed: error[image-missing]: it is not there"
+    )
+
+
+def test_an_unpinned_bundle_is_skipped(project: Project) -> None:
+    (project.specs / "b.yaml").write_text("image: docker://registry.example.org/b:1\n")
+    cases = suite(project, "stages:b", assessing(copy="never built", seccomp="never built"))
+    assert {said(case, "skipped") for case in cases.values()} == {
+        "not pinned yet; 'doit update b' resolves it"
+    }
+    assert collect(project, ["b"], assessing(copy="never built"))[0].state is State.UNPINNED
+
+
+def test_a_broken_spec_fails(project: Project) -> None:
+    (project.specs / "c.yaml").write_text("image: demo:busybox-httpd\ncapabilites: []\n")
+    reports = {report.name: report for report in collect(project, ["b"], assessing())}
+    assert (reports["b"].state, reports["c"].state) == (State.BUILT, State.FAILED)
+    page, junit, sarif = write(project, ["b"], assessing())
+    assert "did you mean `cap_add`?" in page.read_text()
+    cases = {str(c.get("name")): c for c in ET.fromstring(junit.read_bytes()).iter("testcase")}  # noqa: S314
+    assert said(cases["unknown-key specs/c.yaml:2:1"], "failure") == "unknown key `capabilites`"
+    assert {r["ruleId"] for r in json.loads(sarif.read_bytes())["runs"][0]["results"]} > {"unknown-key"}
+
+
+def test_a_run_of_an_earlier_bundle_proves_nothing(project: Project) -> None:
+    paths = project.bundle("b")
+    put(paths.smoke / "runc.json", smoke(fact("uid")))
+    put(paths.receipt("smoke-runc"), {"digest": "sha256:1", "facts": {}})
+    assert said(suite(project, "smoke:b/runc", assessing())["uid"], "skipped") is None
+    cases = suite(project, "smoke:b/runc", assessing(spec="spec cpus: 1 -> 2"))
+    assert {said(case, "skipped") for case in cases.values()} == {
+        "of an earlier bundle: spec, validate may change"
+    }
+    fail(project, "smoke-runc", "error[missing-bind]: /x does not exist on this host\n")
+    cases = suite(project, "smoke:b/runc", assessing(smoke_runc="failed last time"))
+    assert said(cases["uid"], "skipped") == "of an earlier bundle: failed last time"
+    whole = cases["starts, is ready, stops and leaves nothing"]
+    assert said(whole, "failure") == "error[missing-bind]: /x does not exist on this host"
+
+
+def test_a_run_that_failed_before_anything_was_seen(project: Project) -> None:
+    fail(project, "smoke-crun", "error[missing-bind]: /x does not exist on this host\n")
+    cases = suite(project, "smoke:b/crun")
+    assert [said(case, "failure") for case in cases.values()] == [
+        "error[missing-bind]: /x does not exist on this host"
+    ]
+
+
 def test_findings_point_at_the_key_of_the_spec_that_decided(project: Project) -> None:
-    found = {finding.rule: finding.place for finding in collect(project, ["b"])[0].findings}
-    assert found["cap-added"] == Place("specs/b.yaml", 4, 1, len("cap_add"))
-    assert found["writable-root"] == Place("specs/b.yaml", 3, 1, len("read_only"))
-    assert found["no-init"] == Place("out/b/bundle/config.json", 9)
+    found = {finding.rule: str(finding.place) for finding in collect(project, ["b"])[0].findings}
+    assert found["cap-added"] == "specs/b.yaml:4:1"
+    assert found["writable-root"] == "specs/b.yaml:3:1"
+    assert found["no-init"] == "out/b/bundle/config.json:9:1"
+
+
+def test_findings_point_into_bases_and_lists(project: Project) -> None:
+    (project.specs / "base.yaml").write_text("image: demo:busybox-httpd\nread_only: false\n")
+    (project.specs / "b.yaml").write_text("extends: base\ndevices:\n  - /dev/null:/dev/x\n  - /dev/zero\n")
+    device = Finding("extra-device", Severity.HIGH, "/dev/zero is given", "linux.devices[1].path")
+    put(project.bundle("b").findings, {"findings": [finding_value(f) for f in (device, FINDINGS[2])]})
+    put(
+        project.bundle("b").provenance,
+        {
+            "linux.devices[0].path": {"from": "spec", "key": "devices[0]"},
+            "linux.devices[1].path": {"from": "spec", "key": "devices[1]"},
+            "root.readonly": {"from": "spec", "key": "read_only"},
+        },
+    )
+    found = {finding.rule: str(finding.place) for finding in collect(project, ["b"])[0].findings}
+    assert found == {"extra-device": "specs/b.yaml:4:5", "writable-root": "specs/base.yaml:2:1"}
 
 
 def test_sarif(project: Project) -> None:
@@ -165,11 +310,13 @@ def test_nothing_of_a_bundle_can_alter_the_forms(project: Project) -> None:
     evil = Finding(EVIL, Severity.HIGH, EVIL, EVIL, EVIL, EVIL, Place(f"specs/{EVIL}", 1), EVIL)
     put(paths.findings, {"findings": [finding_value(evil)]})
     put(paths.smoke / "runc.json", smoke(fact(EVIL, ok=False), failure={"code": EVIL, "message": EVIL}))
-    page, junit, sarif = write(project, ["b"])
+    put(paths.receipt("copy"), {"digest": EVIL, "facts": {EVIL: EVIL, "x": {EVIL: [EVIL]}}})
+    fail(project, "copy", EVIL)
+    page, junit, sarif = write(project, ["b"], assessing(copy=EVIL, spec=EVIL))
     assert "script" not in Page(page.read_text()).tags
     assert "<script" not in page.read_text()
-    cases = ET.fromstring(junit.read_bytes()).findall("testsuite/testcase")  # noqa: S314
-    assert '</text></svg><script>alert("1")</script>' in str(cases[0].get("name"))
+    names = [str(case.get("name")) for case in ET.fromstring(junit.read_bytes()).iter("testcase")]  # noqa: S314
+    assert any('</text></svg><script>alert("1")</script>' in name for name in names)
     assert json.loads(sarif.read_bytes())["runs"][0]["results"][0]["ruleId"] == EVIL
 
 
@@ -182,7 +329,7 @@ def test_the_page_needs_nothing_else(project: Project) -> None:
 
 
 def test_the_picture_is_xml_and_shows_every_stage(project: Project) -> None:
-    report = collect(project, ["b"])[0]
+    report = collect(project, ["b"], assessing(copy=EVIL))[0]
     picture = ET.fromstring(draw(EVIL.translate({0: "", 27: ""}), report.stages))  # noqa: S314
     shown = [text.text for text in picture.iter("text")]
     assert [word for word in shown if word in ("copy", "unpack", "validate", "smoke-crun")] == [
@@ -191,7 +338,15 @@ def test_the_picture_is_xml_and_shows_every_stage(project: Project) -> None:
         "validate",
         "smoke-crun",
     ]
-    assert shown.count("✔ built") == len(STAGES)
+    assert [word for word in shown if word and word[0] in "✔↻✘○"] == [
+        "↻ stale",
+        "↻ stale",
+        "✔ built",
+        "↻ stale",
+        "↻ stale",
+        "✘ failed",
+        "○ not run",
+    ]
     assert len(list(picture.iter("path"))) == sum(len(stage.reads) for stage in report.stages)
 
 
@@ -209,5 +364,26 @@ def test_damaged_files_are_named_and_hide_nothing(project: Project) -> None:
 def test_a_bundle_of_which_nothing_is_built(project: Project) -> None:
     page, junit, sarif = write(project, ["never"])
     assert "not validated yet" in page.read_text()
-    assert list(ET.fromstring(junit.read_bytes())) == []  # noqa: S314
+    cases = [*ET.fromstring(junit.read_bytes()).iter("testcase")]  # noqa: S314
+    assert [said(case, "failure") for case in cases] == ["not built: never built"] * len(STAGES)
     assert json.loads(sarif.read_bytes())["runs"][0]["results"] == []
+
+
+def test_values_of_an_environment_are_not_published(project: Project) -> None:
+    image = {"image": {"environment": ["TOKEN=hush", "PATH=/bin"], "user": "1"}}
+    put(project.bundle("b").receipt("spec"), {"digest": "sha256:1", "facts": image})
+    page = write(project, ["b"])[0].read_text()
+    assert "TOKEN" in page
+    assert "hush" not in page
+
+
+def test_results_of_another_shape_are_told_as_damaged(project: Project) -> None:
+    path = project.bundle("b").smoke / "runc.json"
+    odd_facts = {**smoke(), "facts": [1]}
+    odd_times = {**smoke(), "timings_ms": {"total": "long"}}
+    shapes: list[Any] = [odd_facts, odd_times, [], "text"]
+    for odd in shapes:
+        put(path, odd)
+        assert collect(project, ["b"])[0].unreadable == ("out/b/smoke/runc.json",)
+    put(path, {**smoke(), "facts": [{"ok": "yes"}]})
+    assert not collect(project, ["b"])[0].smokes[0].sound

@@ -14,11 +14,13 @@ from pipeline import proc
 from pipeline.errors import PipelineError
 from pipeline.observe.bpf import attached_device_programs
 from pipeline.paths import Project
+from pipeline.run import ToolFailed
 from pipeline.stages.smoke import signal_number
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime, default_root
-from pipeline.tools.runtimes.crash import explain, explain_exit, plain
+from pipeline.tools.runtimes.crash import explain, explain_exit, plain, printable
 from pipeline.tools.runtimes.crun import Crun
+from pipeline.tools.runtimes.ending import call, readable
 from pipeline.tools.runtimes.holes import known_holes
 from pipeline.tools.runtimes.record import HeldRecord, Record, abandoned
 from pipeline.tools.runtimes.runc import Runc
@@ -157,6 +159,7 @@ def test_bad_signals(name: str) -> None:
         ("exec container process `/bin/odd`: Exec format error", "another processor"),
         ('exec: "nope": executable file not found in $PATH', "no such program on its PATH"),
         ('exec: "/nope": stat /nope: no such file or directory', "the interpreter or loader"),
+        ("nsexec-0[9]: failed to open mount source /x: No such file or directory", "`volumes`"),
         ("node: error while loading shared libraries: libstdc++.so.6", "shared library"),
         ("error setting rlimit type 7: operation not permitted", "`ulimits`"),
         ("cgroups in hybrid mode not supported", "pure cgroup v2"),
@@ -204,6 +207,60 @@ def test_json_of_a_runtime_is_read() -> None:
     assert plain('{"msg":"exec: no","level":"error","time":"2026"}') == "exec: no"
     assert plain('{"msg": 1}') == '{"msg": 1}'
     assert plain("{ braces }") == "{ braces }"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
+        ("back\rover\b", r"back\rover\x08"),
+        ("\x9b2J", r"\x9b2J"),
+        ("exe\u202etxt", r"exe\u202etxt"),
+        ("two\n\tlines, ünï ✓", "two\n\tlines, ünï ✓"),
+    ],
+)
+def test_what_a_terminal_gets_of_a_container(raw: str, shown: str) -> None:
+    """Nothing that moves, colours or reverses; lines, tabs and letters as they are."""
+    assert printable(raw) == shown
+
+
+def test_a_call_that_prints_without_end_costs_no_memory() -> None:
+    """The last words of each stream are kept, and the call is ended in time."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    flood = "head -c 300000000 /dev/zero; echo end; head -c 100000 /dev/zero >&2; echo worse >&2; exit 3"
+    result = call(["sh", "-c", flood], 60.0)
+    assert (result.returncode, len(result.stdout), len(result.stderr)) == (3, 16 << 10, 16 << 10)
+    assert (result.stdout[-5:], result.stderr[-7:]) == ("\0end\n", "\0worse\n")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB more"
+
+
+def test_a_call_with_little_to_say_is_kept_whole() -> None:
+    """Both streams, apart, even when they come at the very end."""
+    result = call(["sh", "-c", "echo out; echo err >&2"], 60.0)
+    assert (result.stdout, result.stderr, result.returncode) == ("out\n", "err\n", 0)
+
+
+def test_a_call_that_never_ends_is_ended() -> None:
+    """However much it prints meanwhile."""
+    with pytest.raises(ToolFailed, match="did not end within"):
+        call(["yes"], 0.2)
+
+
+def test_a_call_ends_when_its_process_does() -> None:
+    """What that started may hold the pipe open for as long as it likes."""
+    before = len(os.listdir("/proc/self/fd"))
+    result = call(["sh", "-c", "sleep 1000 & echo $!"], 60.0)
+    os.kill(int(result.stdout), 9)
+    assert result.seconds < 30
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_wait_of_a_year_can_be_asked_for() -> None:
+    """poll(2) takes no more than 24 days at once."""
+    with subprocess.Popen(["true"]) as process:
+        fd = os.pidfd_open(process.pid)
+        assert readable(fd, 366 * 86400.0)
+        os.close(fd)
 
 
 def record(project: Path) -> Record:
@@ -274,9 +331,6 @@ def test_this_process_in_proc() -> None:
     """Against what Python knows of itself."""
     me = os.getpid()
     assert proc.status(me)["Pid"] == str(me)
-    assert proc.start_time(me) is not None
-    assert proc.start_time(2**22 + 1) is None
-    assert not proc.is_zombie(me)
     assert set(proc.namespaces(me)) >= {"mnt", "net", "pid", "user"}
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert proc.limits(me)["RLIMIT_NOFILE"] == (soft, hard)

@@ -15,11 +15,15 @@ GROUPS = ("bundle", "copy")
     [
         ([], "run", ()),
         (["-n", "2", "-P", "thread", "copy:hello"], "run", ("copy:hello",)),
+        (["-n2", "-Pthread", "--parallel-type=thread", "copy:hello"], "run", ("copy:hello",)),
+        (["-an", "2", "copy:hello"], "run", ("copy:hello",)),
         (["-a", "--continue", "bundle"], "run", ("bundle",)),
         (["run", "smoke:hello/runc"], "run", ("smoke:hello/runc",)),
         (["list", "--all"], "list", ()),
+        (["clean", "-n", "copy:hello"], "clean", ("copy:hello",)),
         (["forget", "unpack:hello"], "forget", ("unpack:hello",)),
-        (["new", "web", "--image", "docker://h/x?a=b"], "run", ("new", "web", "docker://h/x?a=b")),
+        (["smoke", "report"], "run", ("smoke", "report")),
+        (["new", "web", "--image", "docker://h/x?a=b"], "run", ("new",)),
     ],
 )
 def test_words(words: list[str], command: str, tasks: tuple[str, ...]) -> None:
@@ -27,10 +31,63 @@ def test_words(words: list[str], command: str, tasks: tuple[str, ...]) -> None:
     assert (chosen.command, chosen.tasks) == (command, tasks)
 
 
-def test_an_unknown_variable_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("line", "words", "options"),
+    [
+        ("status hello --check", ("hello",), {"check": ""}),
+        ("status --json hello other --check", ("hello", "other"), {"json": "", "check": ""}),
+        ("run explain spec:hello --json", ("spec:hello",), {"json": ""}),
+        ("-v 2 outdated --json", (), {"json": ""}),
+        ("new web --image docker://h/x?a=b", ("web",), {"image": "docker://h/x?a=b"}),
+        ("new --image=docker://h/x?a=b web", ("web",), {"image": "docker://h/x?a=b"}),
+    ],
+)
+def test_a_reading_task_has_its_options_at_any_place(
+    line: str, words: tuple[str, ...], options: dict[str, str]
+) -> None:
+    chosen = parse(line.split())
+    assert (chosen.words, chosen.options) == (words, options)
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        (
+            "arhc=arm64",
+            "there is no variable `arhc` to set with `arhc=arm64`",
+            "a bundle's variants are specs with `extends:`; doit's own options begin with -",
+        ),
+        (
+            "bundle:hello mem_limit=1g",
+            "there is no variable `mem_limit` to set with `mem_limit=1g`",
+            "`mem_limit` is a key of specs/NAME.yaml; a variant of a bundle is a spec with `extends:`",
+        ),
+        (
+            "status hello cpu=2",
+            "there is no variable `cpu` to set with `cpu=2`",
+            "did you mean `cpus`? `cpus` is a key of specs/NAME.yaml; "
+            "a variant of a bundle is a spec with `extends:`",
+        ),
+        ("status --jsno", "`doit status` has no option `--jsno`", "did you mean `--json`?"),
+        ("status hello --chekc", "`doit status` has no option `--chekc`", "did you mean `--check`?"),
+        ("status -x", "`doit status` has no option `-x`", "it has --json, --check"),
+        ("outdated --json=yes", "`doit outdated` has no option `--json=yes`", "did you mean `--json`?"),
+        ("update --all", "`doit update` has no option `--all`", "it has no options"),
+        ("doctor hello", "`doit doctor` takes no names, and there is `hello`", None),
+        ("new web --image", "`doit new --image` lacks its value", None),
+        (
+            "-n 2 -P process",
+            "stages run in threads only, not by `-P process`",
+            "`doit -n 2` runs two at once",
+        ),
+        ("-aPprocess", "stages run in threads only, not by `-P process`", "`doit -n 2` runs two at once"),
+        ("--par=process", "stages run in threads only, not by `-P process`", "`doit -n 2` runs two at once"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(line: str, message: str, hint: str | None) -> None:
     with pytest.raises(PipelineError) as caught:
-        parse(["arhc=arm64"])
-    assert caught.value.message == "there is no variable `arhc` to set with `arhc=arm64`"
+        parse(line.split())
+    assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 def test_who_is_meant() -> None:
@@ -41,4 +98,14 @@ def test_who_is_meant() -> None:
     assert not parse(["list"]).all_bundles(GROUPS)
     assert parse(["smoke:hello/runc"]).names("hello")
     assert not parse(["smoke:hello/runc"]).names("hell")
+    assert parse(["status", "hello"]).names("hello")
+    assert parse(["explain", "spec:hello"]).names("hello")
+    assert not parse(["new", "hello", "--image", "x"]).names("hello")
     assert parse(["doctor", "--json"]).reader == "doctor"
+
+
+def test_what_may_run_and_what_may_write() -> None:
+    assert parse([]).builds and parse(["smoke", "report"]).builds
+    assert not parse(["status"]).builds and not parse(["clean"]).builds
+    assert parse(["update"]).writes and not parse(["outdated"]).writes
+    assert parse(["clean"]).removes and parse(["forget", "copy:hello"]).removes

@@ -82,6 +82,18 @@ def refusal(reader: Reader, value: Any) -> tuple[str, str]:
         ),
         (
             mounts.volumes,
+            ["//etc:/y:ro", {"type": "bind", "source": "///a//../b/", "target": "//z//q/"}],
+            (
+                Volume(type=VolumeType.BIND, source="/etc", target="/y", read_only=True),
+                Volume(type=VolumeType.BIND, source="/b", target="/z/q"),
+            ),
+        ),
+        (mounts.tmpfs, "//run", (Tmpfs(target="/run"),)),
+        (mounts.devices, ["//dev/kvm://opt/kvm"], (Device(host="/dev/kvm", container="/opt/kvm"),)),
+        (mounts.env_files, "//etc/x.env", ("/etc/x.env",)),
+        (values.absolute_path, "//srv/./app", "/srv/app"),
+        (
+            mounts.volumes,
             [{"type": "volume", "source": "d", "target": "/d", "exec": True, "x-why": 1}],
             (Volume(type=VolumeType.VOLUME, source="d", target="/d", exec=True),),
         ),

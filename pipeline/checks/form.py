@@ -16,6 +16,7 @@ import msgspec.inspect as types
 
 from pipeline.checks.rawjson import Document, Node, NotJson, parse
 from pipeline.checks.subject import CRITICAL, HIGH, MEDIUM
+from pipeline.checks.text import cleaned
 from pipeline.errors import Place, suggest
 from pipeline.model.nouns import Finding, Severity
 from pipeline.model.runtime import RuntimeConfig, child_path, read_config
@@ -51,7 +52,7 @@ def read_form(name: str, text: str) -> Form:
     try:
         document = parse(name, text)
     except NotJson as fault:
-        return Form(None, None, [_not_json(name, text, fault)])
+        return Form(None, None, [cleaned(_not_json(name, text, fault))])
     walk = _Walk(document)
     value = walk.value(document.root, types.type_info(RuntimeConfig), "")
     config = None
@@ -60,7 +61,7 @@ def read_form(name: str, text: str) -> Form:
             config = read_config(value)
         except msgspec.ValidationError as fault:
             walk.add("wrong-type", HIGH, str(fault), "")
-    return Form(document, config, walk.findings)
+    return Form(document, config, [cleaned(finding) for finding in walk.findings])
 
 
 def _not_json(name: str, text: str, fault: NotJson) -> Finding:

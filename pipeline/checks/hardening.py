@@ -5,8 +5,6 @@ Anchors: CIS Docker Benchmark §5, Pod Security Standards (restricted), NSA/CISA
 
 from __future__ import annotations
 
-import re
-
 from pipeline.checks.meaning_linux import hooks, resources
 from pipeline.checks.subject import CRITICAL, HIGH, LOW, MEDIUM, Findings, Subject
 from pipeline.model.nouns import Finding, Severity
@@ -22,8 +20,6 @@ _ROOT_LIKE = frozenset(
 )
 _HARMLESS = frozenset({"CAP_NET_BIND_SERVICE"})
 _FIRST_FREE_ID = 65536
-_SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL)", re.IGNORECASE)
-_PRELOAD = ("LD_PRELOAD", "LD_AUDIT")
 _NAMESPACES: tuple[tuple[str, Severity, str, str], ...] = (
     ("pid", HIGH, "it sees and may signal the host's processes", "CIS 5.16; PSS hostPID"),
     ("network", HIGH, "it reaches every service on the host's loopback", "CIS 5.10; PSS hostNetwork"),
@@ -143,33 +139,11 @@ def root_filesystem(subject: Subject) -> Findings:
         yield Finding("writable-root", HIGH, message, "root", mend, "CIS 5.13; NSA/CISA")
 
 
-def privileged_files(subject: Subject) -> Findings:
-    """No set-id bit or file capability was kept in the rootfs."""
-    for path in subject.intent.kept_privileged:
-        message = f"`{path}` keeps its set-id bits or file capabilities"
-        mend = "take it out of `keep_privileged_files`; noNewPrivileges makes it useless anyway"
-        yield Finding("privileged-file", MEDIUM, message, path, mend, "execve(2); capabilities(7)")
-
-
 def hook_programs(subject: Subject) -> Findings:
     """No hooks: they run on the host, as root (rule 39)."""
     for path, hook in hooks(subject.config.hooks):
         message = f"the hook `{hook.path}` runs on the host with the runtime's rights"
         yield Finding("hook", CRITICAL, message, path, "remove it", "config.md, hooks")
-
-
-def environment(subject: Subject) -> Findings:
-    """No secret and no preloaded library in the environment (rule 40)."""
-    for index, entry in enumerate(subject.process.env or ()):
-        name, _, value = entry.partition("=")
-        path = f"process.env[{index}]"
-        if name in _PRELOAD:
-            message = f"`{name}` loads code into every program"
-            yield Finding("env-preload", MEDIUM, message, path, "drop it", "ld.so(8)")
-        elif _SECRET.search(name) and value and not value.startswith("/"):
-            message = f"`{name}` looks like a secret; config.json is readable and so is /proc/PID/environ"
-            mend = f"a file on a volume, and `{name}_FILE` with its path"
-            yield Finding("env-secret", MEDIUM, message, path, mend, "NSA/CISA")
 
 
 def memory(subject: Subject) -> Findings:
@@ -200,6 +174,10 @@ def processes(subject: Subject) -> Findings:
         message = "the number of processes is not limited" + (" (0 and below mean no limit)" if found else "")
         path = "linux.resources.pids.limit" if found else "linux.resources"
         yield Finding("pids-unlimited", MEDIUM, message, path, "`pids_limit: 256`", "CIS 5.29")
+    elif found.limit > subject.host.pid_max:
+        message = f"{found.limit} processes are more than this host can have ({subject.host.pid_max})"
+        path = "linux.resources.pids.limit"
+        yield Finding("pids-above-host", MEDIUM, message, path, "`pids_limit: 256`", "proc(5), pid_max")
 
 
 def cpu(subject: Subject) -> Findings:
@@ -223,14 +201,3 @@ def rlimits(subject: Subject) -> Findings:
         yield Finding(
             "nofile-unset", LOW, message, "process.rlimits", "`ulimits: {nofile: 1024}`", "CIS 5.19"
         )
-
-
-def security_module(subject: Subject) -> Findings:
-    """A security module, where the host runs one, has a profile (rule 38)."""
-    process = subject.process
-    if "apparmor" in subject.host.lsm and not process.apparmor_profile:
-        message = "this host runs AppArmor and the container has no profile"
-        yield Finding("no-lsm-profile", LOW, message, "process", "`process.apparmorProfile`", "CIS 5.2")
-    if "selinux" in subject.host.lsm and not process.selinux_label:
-        message = "this host runs SELinux and the container has no label"
-        yield Finding("no-lsm-profile", LOW, message, "process", "`process.selinuxLabel`", "CIS 5.3")

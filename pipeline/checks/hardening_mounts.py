@@ -1,46 +1,26 @@
-"""Hardening of what the program sees: mounts, masked and read-only paths, devices.
+"""Hardening of what the program sees: masked and read-only paths, the flags of mounts.
 
 Anchors: CIS Docker Benchmark §5, Pod Security Standards, moby's and podman's masked paths.
 """
 
 from __future__ import annotations
 
-import posixpath
-
 from pipeline.checks.meaning_linux import resources
-from pipeline.checks.subject import CRITICAL, HIGH, LOW, MEDIUM, Findings, Subject, is_bind, options
+from pipeline.checks.sources import source_of
+from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, is_bind, normal, options
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime import Mount
-from pipeline.model.runtime_resources import DeviceRule
 
-# Their content, or a socket in them, gives the host away.
-_SENSITIVE = (
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib/modules",
-    "/proc",
-    "/root",
-    "/run",
-    "/sys",
-    "/usr",
-    "/var/lib/docker",
-    "/var/run",
-)
-_HARMLESS = (
-    "/etc/hosts",
-    "/etc/localtime",
-    "/etc/resolv.conf",
-    "/etc/ssl/certs",
-    "/etc/timezone",
-    "/usr/share/zoneinfo",
-)
-_SOCKETS = ("docker.sock", "containerd.sock", "crio.sock", "podman.sock")
 _MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
     *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
 )
-_MASKED_SYS = ("/sys/devices/virtual/powercap", "/sys/firmware")
+_MASKED_SYS = (
+    "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+)
 # What containers hid before 2025; the lack of a newer one weighs less.
 _LONG_KNOWN = frozenset(
     {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/acpi", "/proc/scsi"}
@@ -99,44 +79,10 @@ def readonly(subject: Subject) -> Findings:
         )
 
 
-def binds(subject: Subject) -> Findings:
-    """No bind shows the host's own files or a container engine's socket (rule 18)."""
-    for path, mount in subject.mounts:
-        source = posixpath.normpath(mount.source or "")
-        if not is_bind(mount) or not mount.source:
-            continue
-        if posixpath.basename(source) in _SOCKETS:
-            message = f"`{source}` lets the program start containers as root of the host"
-            yield Finding("engine-socket", CRITICAL, message, f"{path}.source", "drop it", "CIS 5.32")
-        elif source == "/" or (
-            _below(source, _SENSITIVE) and not _below(source, _HARMLESS) and not _is_expected(source)
-        ):
-            message = f"the bind shows `{source}` of the host to the program"
-            mend = "bind a folder that is there for this program alone"
-            severity = HIGH if "ro" in options(mount) else CRITICAL
-            yield Finding(
-                "sensitive-bind", severity, message, f"{path}.source", mend, "CIS 5.6; PSS hostPath"
-            )
-
-
-def _below(path: str, tops: tuple[str, ...]) -> bool:
-    return any(path == top or path.startswith(top + "/") for top in tops)
-
-
-def _is_expected(source: str) -> bool:
-    # Device nodes are judged as devices; the init that `init: true` binds is a program like the image's own.
-    return source.startswith("/dev/") or posixpath.basename(source) in (
-        "tini",
-        "tini-static",
-        "dumb-init",
-        "catatonit",
-    )
-
-
 def bind_flags(subject: Subject) -> Findings:
     """A bind is nosuid, nodev, and noexec unless nothing can be written to it (rule 19)."""
     for path, mount in subject.mounts:
-        if not is_bind(mount) or (mount.source or "").startswith("/dev/"):
+        if not is_bind(mount) or source_of(subject, mount).is_device:
             continue
         has = options(mount)
         lacking = [flag for flag in ("nosuid", "nodev") if flag not in has]
@@ -158,35 +104,21 @@ def bind_flags(subject: Subject) -> Findings:
 
 
 def tmpfs_flags(subject: Subject) -> Findings:
-    """A tmpfs is nosuid and nodev and has a size (rule 20)."""
+    """A tmpfs is nosuid and nodev (rule 20; see `mount_kinds.tmpfs_sizes` for its size)."""
     for path, mount in subject.mounts:
         if mount.type != "tmpfs":
             continue
-        wanted = ("nosuid",) if mount.destination == "/dev" else ("nosuid", "nodev")
+        target = normal(mount.destination)
+        wanted = ("nosuid",) if target == "/dev" else ("nosuid", "nodev")
         lacking = [flag for flag in wanted if flag not in options(mount)]
         if lacking:
-            message = f"the tmpfs on `{mount.destination}` lacks {', '.join(lacking)}"
-            yield Finding(
-                "tmpfs-flags",
-                MEDIUM,
-                message,
-                f"{path}.options",
-                f"add {', '.join(lacking)}",
-                "moby, oci/defaults",
-            )
-        if not any(option.startswith("size=") for option in options(mount)):
-            message = f"the tmpfs on `{mount.destination}` has no size: half of the host's memory"
-            yield Finding("tmpfs-unsized", MEDIUM, message, f"{path}.options", "add size=64m", "tmpfs(5)")
-        if "noexec" not in options(mount) and mount.destination != "/dev":
-            message = f"programs that are written to `{mount.destination}` can be run"
-            yield Finding(
-                "tmpfs-exec",
-                LOW,
-                message,
-                f"{path}.options",
-                "drop `exec`: noexec is the default",
-                "mount(8)",
-            )
+            message = f"the tmpfs on `{target}` lacks {', '.join(lacking)}"
+            mend = f"add {', '.join(lacking)}"
+            yield Finding("tmpfs-flags", MEDIUM, message, f"{path}.options", mend, "moby, oci/defaults")
+        if "noexec" not in options(mount) and target != "/dev":
+            message = f"programs that are written to `{target}` can be run"
+            mend = "drop `exec`: noexec is the default"
+            yield Finding("tmpfs-exec", LOW, message, f"{path}.options", mend, "mount(8)")
 
 
 def pseudo_flags(subject: Subject) -> Findings:
@@ -233,57 +165,19 @@ def own_limits_visible(subject: Subject) -> Findings:
 
 def propagation(subject: Subject) -> Findings:
     """No mount made inside shows outside (rule 21)."""
-    linux = subject.config.linux
-    if linux and linux.rootfs_propagation in ("shared", "rshared"):
+    found = subject.config.linux.rootfs_propagation if subject.config.linux else None
+    path = "linux.rootfsPropagation"
+    if found in ("shared", "rshared"):
         message = "mounts made in the container show on the host"
-        yield Finding(
-            "shared-propagation", HIGH, message, "linux.rootfsPropagation", "write private", "CIS 5.20"
-        )
+        yield Finding("shared-propagation", HIGH, message, path, "write private", "CIS 5.20")
+    elif found not in ("private", "rprivate"):
+        message = f"`rootfsPropagation` is {found or 'not given, which means rslave to runc'}"
+        message += ": what is mounted on the host later may show in the container"
+        path = path if found else "linux"
+        yield Finding("loose-propagation", LOW, message, path, "write private", "mount_namespaces(7)")
     for path, mount in subject.mounts:
         if {"shared", "rshared"} & options(mount):
             message = f"mounts made below `{mount.destination}` show on the host"
             yield Finding(
                 "shared-propagation", HIGH, message, f"{path}.options", "write rprivate", "CIS 5.20"
             )
-
-
-def devices(subject: Subject) -> Findings:
-    """No device of the host but those that every container has (rule 27)."""
-    linux = subject.config.linux
-    listed = [
-        (f"linux.devices[{n}]", d.path, d.type)
-        for n, d in enumerate((linux.devices if linux else None) or ())
-    ]
-    listed += [
-        (path, mount.source or "", "c")
-        for path, mount in subject.mounts
-        if is_bind(mount) and (mount.source or "").startswith("/dev/")
-    ]
-    blocks = {(r.major, r.minor) for r in resources(subject).devices or () if r.allow and r.type == "b"}
-    for path, name, kind in listed:
-        severity = CRITICAL if kind == "b" or (blocks and path.startswith("mounts")) else HIGH
-        message = f"the program is given the device `{name}`"
-        yield Finding("device-added", severity, message, path, "take it out of `devices`", "CIS 5.18")
-
-
-def device_rules(subject: Subject) -> Findings:
-    """Devices are denied first, and then only what is named is allowed (rule 28)."""
-    rules = resources(subject).devices or ()
-    path = "linux.resources.devices"
-    if not rules or not _is_denial(rules[0]):
-        message = "the first device rule does not deny everything: what is not named is up to the runtime"
-        mend = 'begin with {"allow": false, "access": "rwm"}'
-        yield Finding(
-            "devices-not-denied", HIGH, message, path, mend, "systemd.resource-control(5), DevicePolicy"
-        )
-    for index, rule in enumerate(rules):
-        if rule.allow and rule.type in (None, "a") and rule.major is None:
-            message = "every device is allowed"
-            yield Finding(
-                "devices-open", CRITICAL, message, f"{path}[{index}]", "name the devices", "CIS 5.18"
-            )
-
-
-def _is_denial(rule: DeviceRule) -> bool:
-    everything = rule.type in (None, "a") and rule.major is None and rule.minor is None
-    return not rule.allow and everything and set(rule.access or "rwm") == set("rwm")

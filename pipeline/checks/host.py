@@ -11,7 +11,7 @@ import stat
 
 from pipeline.checks.access import EXECUTE, READ, WRITE, Credentials, process_credentials, root_credentials
 from pipeline.checks.meaning_linux import resources
-from pipeline.checks.subject import HIGH, INFO, LOW, MEDIUM, Findings, Subject, is_bind, options
+from pipeline.checks.subject import HIGH, INFO, LOW, MEDIUM, Findings, Subject, is_bind, normal, options
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime import Mount
 
@@ -73,7 +73,7 @@ def way_to_rootfs(subject: Subject) -> Findings:
     if credentials is None:
         return
     inside = f"{subject.folder}/{subject.config.root.path}"
-    for folder in _ancestors(posixpath.normpath(inside)):
+    for folder in _ancestors(normal(inside)):
         status = subject.host_view.stat(folder)
         if status is not None and not credentials.may(status, EXECUTE):
             message = (

@@ -7,16 +7,24 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from pipeline.checks import (
+    environment,
     hardening,
+    hardening_devices,
     hardening_mounts,
+    hardening_service,
     host,
     meaning_linux,
     meaning_process,
+    mount_kinds,
     program,
     rootfs,
     seccomp,
+    seccomp_open,
+    sources,
+    unpacked,
 )
 from pipeline.checks.subject import Findings, Subject
+from pipeline.checks.text import cleaned
 from pipeline.model.nouns import Finding
 
 
@@ -117,28 +125,44 @@ CHECKS: tuple[Check, ...] = (
             "no capabilities": hardening.capabilities,
             "no inherited capabilities": hardening.inherited_capabilities,
             "read-only root": hardening.root_filesystem,
-            "no privileged files": hardening.privileged_files,
+            "no privileged files": unpacked.privileged_files,
+            "no devices from the image": unpacked.devices,
+            "no attributes from the image": unpacked.attributes,
             "no hooks": hardening.hook_programs,
-            "clean environment": hardening.environment,
+            "clean environment": environment.variables,
+            "libraries out of reach": environment.libraries,
+            "no orders to runtimes": environment.obeyed_annotations,
             "memory limited": hardening.memory,
             "processes limited": hardening.processes,
             "cpu limited": hardening.cpu,
             "files and cores limited": hardening.rlimits,
-            "security module": hardening.security_module,
+            "security module": hardening_service.security_module,
+            "no terminal": hardening_service.terminal,
+            "umask": hardening_service.umask,
+            "usual personality": hardening_service.personality,
+            "caches not shared": hardening_service.cache_allocation,
             "masked paths": hardening_mounts.masked,
             "read-only paths": hardening_mounts.readonly,
-            "no sensitive binds": hardening_mounts.binds,
+            "known file systems": mount_kinds.types,
+            "one /proc and /sys": mount_kinds.places,
+            "tmpfs sizes": mount_kinds.tmpfs_sizes,
+            "ids of mounts": mount_kinds.id_mapped,
+            "no sensitive binds": sources.binds,
+            "nothing over the system": sources.bind_targets,
             "bind flags": hardening_mounts.bind_flags,
             "tmpfs flags": hardening_mounts.tmpfs_flags,
             "pseudo file systems": hardening_mounts.pseudo_flags,
             "own limits visible": hardening_mounts.own_limits_visible,
             "no propagation": hardening_mounts.propagation,
-            "no devices": hardening_mounts.devices,
-            "devices denied": hardening_mounts.device_rules,
+            "no devices": hardening_devices.devices,
+            "devices denied": hardening_devices.device_rules,
+            "own cgroup": hardening_devices.cgroups_path,
+            "limits not lifted": hardening_devices.unified,
             "seccomp confines": seccomp.confined,
-            "seccomp escapes": seccomp.escapes,
-            "seccomp clone3": seccomp.clone3,
-            "seccomp arguments": seccomp.wide_arguments,
+            "seccomp escapes": seccomp_open.escapes,
+            "seccomp clone3": seccomp_open.clone3,
+            "seccomp arguments": seccomp_open.wide_arguments,
+            "seccomp alone decides": seccomp_open.decided_elsewhere,
         },
     ),
 )
@@ -158,6 +182,7 @@ def ordered(findings: Iterator[Finding] | list[Finding]) -> list[Finding]:
 
 def _placed(finding: Finding, subject: Subject) -> Finding:
     if finding.place is not None:
-        return finding
+        return cleaned(finding)
     is_json_path = not finding.path.startswith("/")
-    return replace(finding, place=subject.document.place(finding.path if is_json_path else ""))
+    place = subject.document.place(finding.path if is_json_path else "")
+    return cleaned(replace(finding, place=place))

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator
 
 from pipeline.checks.elf import Elf, NotElf, read_elf
-from pipeline.checks.subject import Subject, covering
+from pipeline.checks.subject import Subject, covering, normal
 
 _MULTIARCH = {
     "amd64": "x86_64-linux-gnu",
@@ -45,7 +45,7 @@ def _folders(
     for folder in (*rpath, *given.split(":"), *headers.runpath):
         if folder:
             expanded = folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
-            yield posixpath.normpath(posixpath.join(subject.process.cwd, _library_word(expanded, program)))
+            yield normal(posixpath.join(subject.process.cwd, _library_word(expanded, program)))
     if "musl" in program.interpreter:
         yield from _musl_folders(subject, program)
         return
@@ -103,7 +103,7 @@ def _included(subject: Subject, pattern: str, depth: int) -> Iterator[str]:
 
 
 def _open(subject: Subject, path: str, program: Elf) -> tuple[str, Elf] | None:
-    cover = covering(subject, posixpath.normpath(path))
+    cover = covering(subject, normal(path))
     if cover is not None:
         return _mounted(subject, path, cover, program)
     try:
@@ -120,7 +120,7 @@ def _mounted(
 ) -> tuple[str, Elf] | None:
     """A library that a bind mount brings in is there when the host has it; it is not read."""
     target, source, bound = cover
-    if not bound or subject.host_view.stat(source + posixpath.normpath(path)[len(target) :]) is None:
+    if not bound or subject.host_view.stat(source + normal(path)[len(target) :]) is None:
         return None
     return path, Elf(program.machine, program.bits, "", (), (), ())
 

@@ -6,9 +6,9 @@ Sources: runtime-spec config.md (mounts, hooks, annotations), config-linux.md (r
 from __future__ import annotations
 
 import posixpath
-import re
 
-from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, is_bind
+from pipeline.checks.mount_kinds import last_size, size_bytes
+from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, is_bind, normal
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime import Hook, Hooks, Mount
@@ -27,8 +27,6 @@ _KEYS = frozenset(
     "size nr_blocks nr_inodes mode uid gid mpol huge inode32 inode64 noswap newinstance ptmxmode max "
     "hidepid subset lowerdir upperdir workdir nsdelegate memory_recursiveprot context".split()
 )
-_SIZE = re.compile(r"([0-9]+)([kKmMgG]?)")
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def mount_targets(subject: Subject) -> Findings:
@@ -46,17 +44,17 @@ def mount_targets(subject: Subject) -> Findings:
             yield Finding(
                 "mount-target-relative", HIGH, message, f"{path}.destination", "", "config.md, mounts"
             )
-        if target in seen:
+        if normal(target) in seen:
             message = f"`{target}` is mounted twice: the later hides the earlier"
             yield Finding("mount-duplicate", MEDIUM, message, path, "keep one", "config.md, mounts")
-        seen.add(target)
+        seen.add(normal(target))
 
 
 def mount_order(subject: Subject) -> Findings:
     """A parent is mounted before what lies in it: mounts happen in the order listed."""
     earlier: list[str] = []
     for path, mount in subject.mounts:
-        target = posixpath.normpath(mount.destination)
+        target = normal(mount.destination)
         hidden = [other for other in earlier if other.startswith(target.rstrip("/") + "/")]
         if hidden:
             message = f"the mount on `{target}` comes after `{hidden[0]}` and hides it"
@@ -100,11 +98,11 @@ def protected_paths(subject: Subject) -> Findings:
         ("readonlyPaths", (linux.readonly_paths if linux else None) or ()),
     ):
         for index, entry in enumerate(listed):
-            if not entry.startswith("/") or posixpath.normpath(entry) != entry:
+            if not entry.startswith("/") or normal(entry) != entry:
                 message = (
                     f"`{entry}` in {name} is not an absolute normal path: runtimes pass over it in silence"
                 )
-                mend = f"write `{posixpath.normpath('/' + entry)}`"
+                mend = f"write `{normal(entry)}`"
                 yield Finding(
                     "path-not-absolute", HIGH, message, f"linux.{name}[{index}]", mend, "config-linux.md"
                 )
@@ -142,7 +140,7 @@ def temporary_files(subject: Subject) -> Findings:
     """What tmpfs can hold fits in the memory limit, to which it is charged (tmpfs(5), cgroup memory)."""
     found = resources(subject).memory
     limit = found.limit if found and found.limit and found.limit > 0 else None
-    total = sum(_size(mount.options or ()) for _, mount in subject.mounts if _fills(mount))
+    total = sum(size_bytes(last_size(mount) or "") or 0 for _, mount in subject.mounts if _fills(mount))
     if limit and total > limit:
         message = (
             f"all tmpfs together may hold {total >> 20} MiB, above the memory limit of {limit >> 20} MiB"
@@ -233,11 +231,3 @@ def _fills(mount: Mount) -> bool:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
-
-
-def _size(listed: tuple[str, ...]) -> int:
-    for option in listed:
-        match = _SIZE.fullmatch(option.removeprefix("size="))
-        if option.startswith("size=") and match:
-            return int(match[1]) * _UNITS[match[2].lower()]
-    return 0

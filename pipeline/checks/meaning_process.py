@@ -30,7 +30,9 @@ _RLIMITS = frozenset(
         "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
     ).split()
 )
-_IPC_SYSCTLS = ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
+)
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
@@ -170,16 +172,20 @@ def _overlaps(listed: Iterable[IdMapping], path: str) -> Findings:
 
 def host_name(subject: Subject) -> Findings:
     """A hostname needs its own uts namespace and must be one (hostname(7), uts_namespaces(7))."""
-    name = subject.config.hostname
+    yield from _one_name(subject, "hostname", subject.config.hostname)
+    yield from _one_name(subject, "domainname", subject.config.domainname)
+
+
+def _one_name(subject: Subject, what: str, name: str | None) -> Findings:
     types = {ns.type for ns in (subject.config.linux.namespaces if subject.config.linux else None) or ()}
     if name and "uts" not in types:
-        message = "`hostname` without a uts namespace would rename the host"
+        message = f"`{what}` without a uts namespace would rename the host"
         yield Finding(
-            "hostname-without-uts", HIGH, message, "hostname", 'add {"type": "uts"}', "config.md, hostname"
+            "hostname-without-uts", HIGH, message, what, 'add {"type": "uts"}', "config.md, hostname"
         )
-    if name and not _HOST_NAME.fullmatch(name):
-        message = f"`{name[:80]}` is no hostname: letters, digits, `-` and `.`, at most 64"
-        yield Finding("hostname-bad", MEDIUM, message, "hostname", "", "hostname(7)")
+    if name and not _HOST_NAME.fullmatch(name) and (what, name) != ("domainname", "(none)"):
+        message = f"`{name[:80]}` is no {what}: letters, digits, `-` and `.`, at most 64"
+        yield Finding("hostname-bad", MEDIUM, message, what, "", "hostname(7)")
 
 
 def sysctls(subject: Subject) -> Findings:
@@ -187,8 +193,13 @@ def sysctls(subject: Subject) -> Findings:
     linux = subject.config.linux
     for key in (linux.sysctl if linux else None) or {}:
         path = f'linux.sysctl["{key}"]'
-        needed = _sysctl_namespace(key)
-        if needed is None:
+        needed = _sysctl_namespace(_dotted(key))
+        if _dotted(key) == "kernel.hostname":
+            message = f"`{key}` would be a second `hostname`: runc refuses it"
+            yield Finding(
+                "sysctl-hostname", HIGH, message, path, "write `hostname`", "runc, config validation"
+            )
+        elif needed is None:
             message = f"`{key}` belongs to no namespace: it would change the whole host, and runc refuses it"
             yield Finding(
                 "sysctl-of-host", HIGH, message, path, "set it on the host with sysctl(8)", "namespaces(7)"
@@ -198,13 +209,20 @@ def sysctls(subject: Subject) -> Findings:
             yield Finding("sysctl-without-namespace", HIGH, message, path, "", "namespaces(7)")
 
 
-def _sysctl_namespace(key: str) -> str | None:
-    dotted = key.replace("/", ".")
+def _dotted(key: str) -> str:
+    """Return a sysctl's name with dots; the first of `.` and `/` is the separator (sysctl.d(5))."""
+    first = re.search(r"[./]", key)
+    return key.translate(str.maketrans("./", "/.")) if first and first[0] == "/" else key
+
+
+def _sysctl_namespace(dotted: str) -> str | None:
+    if not all(part and part != ".." for part in re.split(r"[./]", dotted)):
+        return None
     if dotted.startswith("net."):
         return "network"
-    if dotted.startswith(_IPC_SYSCTLS):
+    if dotted.startswith("fs.mqueue.") or dotted in _IPC_SYSCTLS:
         return "ipc"
-    return "uts" if dotted in ("kernel.hostname", "kernel.domainname") else None
+    return "uts" if dotted == "kernel.domainname" else None
 
 
 def version(subject: Subject) -> Findings:

@@ -6,6 +6,7 @@ Sources: execve(2), ld.so(8), musl's dynamic linker, and the runtimes' search of
 from __future__ import annotations
 
 import posixpath
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,15 +14,15 @@ from enum import Enum
 
 from pipeline.checks.access import EXECUTE, process_credentials
 from pipeline.checks.elf import Elf, NotElf, read_elf
+from pipeline.checks.launchers import env_program, started
 from pipeline.checks.libraries import find_library
-from pipeline.checks.subject import HIGH, Findings, Subject, covering, options
+from pipeline.checks.subject import HIGH, Findings, Subject, covering, normal, options
+from pipeline.checks.text import printable
 from pipeline.model.nouns import Finding
 
 _MOST_SHEBANGS = 4
 _MOST_LIBRARIES = 512
-_INIT = ("/dev/init", "/sbin/tini", "/usr/bin/tini", "/tini", "/usr/bin/dumb-init")
-
-
+_MOST_LAUNCHERS = 4
 _GLIBC_LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 _NODES = ("/app/bin/node", "/nodejs/bin/node", "/usr/local/bin/node", "/usr/bin/node")
 
@@ -92,13 +93,15 @@ def _first_there(subject: Subject, paths: tuple[str, ...]) -> str:
 
 def _programs(subject: Subject) -> Iterator[tuple[int, str]]:
     args = subject.process.args or ()
-    if not args or not args[0]:
-        return
-    yield 0, args[0]
-    if args[0] in _INIT:
-        rest = [index for index in range(1, len(args)) if not args[index].startswith("-")]
-        if rest:
-            yield rest[0], args[rest[0]]
+    start = 0
+    for _ in range(_MOST_LAUNCHERS):
+        if start >= len(args) or not args[start]:
+            return
+        yield start, args[start]
+        inner = started(args[start:])
+        if inner is None:
+            return
+        start += inner
 
 
 def _follow(subject: Subject, name: str, path: str, found: Trace, depth: int = 0) -> None:
@@ -148,10 +151,10 @@ def _locate(subject: Subject, name: str, path: str, found: Trace) -> str | None:
 
 def _candidates(subject: Subject, name: str) -> Iterator[str]:
     if "/" in name:
-        yield posixpath.normpath(posixpath.join(subject.process.cwd, name))
+        yield normal(posixpath.join(subject.process.cwd, name))
         return
     for folder in subject.environment.get("PATH", "").split(":"):
-        yield posixpath.normpath(posixpath.join(subject.process.cwd, folder, name))
+        yield normal(posixpath.join(subject.process.cwd, folder, name))
 
 
 def _on_mount(subject: Subject, program: str, cover: tuple[str, str, bool], path: str, found: Trace) -> bool:
@@ -160,7 +163,7 @@ def _on_mount(subject: Subject, program: str, cover: tuple[str, str, bool], path
     status = subject.host_view.stat(source + program[len(target) :]) if bound else None
     if status is None or not stat.S_ISREG(status.st_mode):
         return False
-    mount = next(m for _, m in reversed(subject.mounts) if posixpath.normpath(m.destination) == target)
+    mount = next(m for _, m in reversed(subject.mounts) if normal(m.destination) == target)
     if "noexec" in options(mount) or not status.st_mode & 0o111:
         message = f"`{program}` comes from the mount on `{target}`, from which nothing can be executed"
         found.faults.append(
@@ -170,21 +173,41 @@ def _on_mount(subject: Subject, program: str, cover: tuple[str, str, bool], path
 
 
 def _shebang(subject: Subject, program: str, head: bytes, path: str, found: Trace, depth: int) -> None:
-    words = head[2:].split(b"\n", 1)[0].decode("utf-8", "replace").split(None, 1)
-    if not words or depth >= _MOST_SHEBANGS:
+    name, rest = _first_line(head)
+    if not name or depth >= _MOST_SHEBANGS:
         message = f"the script `{program}` names no interpreter after `#!`"
         found.faults.append(Finding("program-interpreter", HIGH, message, path, "", "execve(2)"))
         return
+    if "\r" in name + rest:
+        found.faults.append(_windows_lines(program, name, rest, path))
+        return
     before = len(found.faults)
-    _follow(subject, words[0], path, found, depth + 1)
-    if words[0].endswith("/env") and len(words) > 1:
-        rest = [word for word in words[1].split() if not word.startswith("-") and "=" not in word]
-        if rest:
-            _follow(subject, rest[0], path, found, depth + 1)
+    # The kernel knows no PATH: a bare name counts from the working directory.
+    _follow(subject, name if "/" in name else f"./{name}", path, found, depth + 1)
+    inner = env_program(rest) if posixpath.basename(name) == "env" else None
+    if inner:
+        _follow(subject, inner, path, found, depth + 1)
     if len(found.faults) > before:
         fault = found.faults[before]
-        message = f"the script `{program}` cannot be started by its `#!{words[0]}`: {fault.message}"
+        message = f"the script `{program}` cannot be started by its `#!{name}`: {fault.message}"
         found.faults[before] = Finding("program-interpreter", HIGH, message, path, fault.mend, "execve(2)")
+
+
+def _first_line(head: bytes) -> tuple[str, str]:
+    """Split as the kernel does: at spaces and tabs, into the interpreter and one argument."""
+    line = head[2:].split(b"\n", 1)[0].split(b"\0", 1)[0].decode("utf-8", "replace").strip(" \t")
+    name, *rest = re.split("[ \t]+", line, maxsplit=1)
+    return name, rest[0] if rest else ""
+
+
+def _windows_lines(program: str, name: str, rest: str, path: str) -> Finding:
+    asked = name if name.endswith("\r") else rest
+    message = (
+        f"the script `{program}` has Windows line ends: its first line asks for `{printable(asked)}`, "
+        "carriage return included"
+    )
+    mend = "sed -i 's/\\r$//' on it where the image is built, and `*.sh text eol=lf` in .gitattributes"
+    return Finding("program-interpreter", HIGH, message, path, mend, "execve(2), ENOENT")
 
 
 def _binary(subject: Subject, program: str, elf: Elf, path: str, found: Trace) -> None:

@@ -9,7 +9,18 @@ import posixpath
 import stat
 
 from pipeline.checks.access import EXECUTE, READ, process_credentials
-from pipeline.checks.subject import CRITICAL, HIGH, INFO, LOW, MEDIUM, Findings, Subject, covering, is_bind
+from pipeline.checks.subject import (
+    CRITICAL,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    Findings,
+    Subject,
+    covering,
+    is_bind,
+    normal,
+)
 from pipeline.model.nouns import Finding
 
 _SHOWN = 5
@@ -68,17 +79,23 @@ def ids(subject: Subject) -> Findings:
             message = f"{kind} {number} is not mapped: the runtime cannot become it"
             mend = f"map at least {number + 1} ids: `userns: BASE:{max(65536, number + 1)}`"
             yield Finding("id-unmapped", HIGH, message, path, mend, "user_namespaces(7)")
-    if subject.to_host(0) is None:
-        message = "uid 0 is not mapped: runc insists on it"
-        yield Finding(
-            "id-unmapped", HIGH, message, "linux.uidMappings", "map container id 0", "runc, as measured"
-        )
+    for kind in ("uid", "gid"):
+        if subject.to_host(0, kind) is None:
+            message = f"{kind} 0 is not mapped: runc insists on it"
+            yield Finding(
+                "id-unmapped",
+                HIGH,
+                message,
+                f"linux.{kind}Mappings",
+                "map container id 0",
+                "runc, as measured",
+            )
 
 
 def working_directory(subject: Subject) -> Findings:
     """The working directory is there and the process may enter it (chdir(2))."""
-    cwd = posixpath.normpath(subject.process.cwd)
-    if not cwd.startswith("/") or covering(subject, cwd):
+    cwd = normal(subject.process.cwd)
+    if not subject.process.cwd.startswith("/") or covering(subject, cwd):
         return
     try:
         status = subject.rootfs.stat(cwd)
@@ -98,7 +115,7 @@ def working_directory(subject: Subject) -> Findings:
 
 def home(subject: Subject) -> Findings:
     """HOME is there: programs write their settings below it."""
-    path = posixpath.normpath(subject.environment.get("HOME", "/"))
+    path = normal(subject.environment.get("HOME", "/"))
     if covering(subject, path):
         return
     try:
@@ -111,7 +128,7 @@ def home(subject: Subject) -> Findings:
 def mount_points(subject: Subject) -> Findings:
     """Each mount point is there: a mapped root cannot make one in a rootfs that it does not own."""
     for path, mount in subject.mounts:
-        target = posixpath.normpath(mount.destination)
+        target = normal(mount.destination)
         if not target.startswith("/") or target == "/" or _inside_another(subject, target):
             continue
         try:
@@ -129,7 +146,7 @@ def mount_points(subject: Subject) -> Findings:
 
 def _inside_another(subject: Subject, target: str) -> bool:
     """True when the place lies in what is mounted before, where the runtime can make it."""
-    others = (posixpath.normpath(mount.destination) for _, mount in subject.mounts)
+    others = (normal(mount.destination) for _, mount in subject.mounts)
     return any(target.startswith(other.rstrip("/") + "/") for other in others)
 
 
@@ -190,7 +207,7 @@ def _is_there(subject: Subject, path: str) -> bool:
     try:
         subject.rootfs.stat(path)
     except OSError:
-        return covering(subject, posixpath.normpath(path)) is not None
+        return covering(subject, normal(path)) is not None
     return True
 
 
@@ -205,7 +222,7 @@ def image_drift(subject: Subject) -> Findings:
             severity = MEDIUM if name in ("PATH", "LD_LIBRARY_PATH") else LOW
             message = f"the image sets `{name}`, and the bundle lost it"
             yield Finding("env-lost", severity, message, "process.env", f"add `{entry}`", "conversion.md")
-    kept = {posixpath.normpath(mount.destination) for _, mount in subject.mounts}
+    kept = {normal(mount.destination) for _, mount in subject.mounts}
     for path in subject.image.volumes:
         if not any(path == target or path.startswith(target.rstrip("/") + "/") for target in kept):
             message = f"nothing is mounted on the image's VOLUME `{path}`: what is written there is lost"
@@ -219,7 +236,7 @@ def readable_config(subject: Subject) -> Findings:
     credentials = process_credentials(subject)
     args = subject.process.args or ()
     for index, word in enumerate(args[1:], 1):
-        if not word.startswith("/") or covering(subject, posixpath.normpath(word)):
+        if not word.startswith("/") or covering(subject, normal(word)):
             continue
         try:
             status = subject.rootfs.stat(word)

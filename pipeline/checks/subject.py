@@ -39,6 +39,9 @@ class HostView(Protocol):
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
         """Return the status of what is there, or None."""
 
+    def realpath(self, path: str) -> str:
+        """Return the absolute path without links, as far as it is there."""
+
 
 @dataclass(frozen=True)
 class HostFacts:
@@ -52,6 +55,7 @@ class HostFacts:
     architecture: str
     subordinate_ids: tuple[tuple[str, str, int, int], ...] = ()
     thermal_cpus: int = 0
+    pid_max: int = 4194304
     lsm: frozenset[str] = frozenset()
     runtime: str = ""
     runtime_version: str = ""
@@ -69,12 +73,31 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class PrivilegedFile:
+    """A file of the image with set-id bits (in `mode`, octal) or file capabilities (hex)."""
+
+    path: str
+    mode: str = ""
+    capabilities: str = ""
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class UnpackFacts:
+    """What was taken from the image's files on their way into the rootfs, or kept on demand."""
+
+    privileged: tuple[PrivilegedFile, ...] = ()
+    devices: tuple[str, ...] = ()
+    keep_not_found: tuple[str, ...] = ()
+    xattrs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Intent:
     """What the bundle's author asked for, where it cannot be seen in config.json."""
 
     healthcheck: tuple[str, ...] = ()
     has_probe: bool = False
-    kept_privileged: tuple[str, ...] = ()
     waive: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -90,6 +113,7 @@ class Subject:
     host: HostFacts
     image: ImageFacts | None = None
     intent: Intent = field(default_factory=Intent)
+    unpacked: UnpackFacts = field(default_factory=UnpackFacts)
     changed: tuple[str, ...] = ()
     is_changed_config: bool = False
     is_syscall: Callable[[str], bool] | None = None
@@ -138,9 +162,30 @@ class Subject:
         return None
 
 
+_OPPOSITES = {"nosuid": "suid", "nodev": "dev", "noexec": "exec", "ro": "rw"}
+_OPPOSITES |= {opposite: flag for flag, opposite in _OPPOSITES.items()}
+
+
 def options(mount: Mount) -> frozenset[str]:
-    """Return a mount's options as a set."""
-    return frozenset(mount.options or ())
+    """Return the options in force: of `ro` and `rw`, `nosuid` and `suid` and the like, the last one.
+
+    Recursive ones (`rro`, `rsuid`) come after all others, with mount_setattr(2), whatever their place.
+    """
+    listed = mount.options or ()
+    recursive = [option[1:] for option in listed if option[:1] == "r" and option[1:] in _OPPOSITES]
+    found: set[str] = set()
+    for option in (*listed, *recursive):
+        found.discard(_OPPOSITES.get(option, ""))
+        found.add(option)
+    return frozenset(found)
+
+
+def normal(path: str) -> str:
+    """Return an absolute path without `.`, `..` and doubled slashes; a relative one counts from `/`.
+
+    POSIX lets two leading slashes mean something of their own, so normpath keeps them; Linux does not.
+    """
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def is_bind(mount: Mount) -> bool:
@@ -150,9 +195,15 @@ def is_bind(mount: Mount) -> bool:
 
 def covering(subject: Subject, path: str) -> tuple[str, str, bool] | None:
     """Return the mount that hides a path of the rootfs: its target, its source, and whether it is a bind."""
+    found = cover_of(subject, path)
+    return (normal(found.destination), found.source or "", is_bind(found)) if found else None
+
+
+def cover_of(subject: Subject, path: str) -> Mount | None:
+    """Return the mount that hides a path of the rootfs: the last whose target the path is or lies below."""
     best = None
     for _, mount in subject.mounts:
-        target = posixpath.normpath(mount.destination)
+        target = normal(mount.destination)
         if path == target or path.startswith(target.rstrip("/") + "/"):
-            best = (target, mount.source or "", is_bind(mount))
+            best = mount
     return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import PipelineError, Place
@@ -14,6 +15,35 @@ def render_findings(findings: Iterable[Finding]) -> str:
     """Return all findings in the form of errors, then one line of counts; what is waived shows its reason."""
     listed = list(findings)
     return "\n\n".join([*map(_render, listed), summary(listed)])
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return the text with what a terminal could obey written as `\\x1b`; characters in `keep` stay.
+
+    Names and values come from images: an escape sequence in one could rewrite what the reader sees.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def cleaned(finding: Finding, keep: str = "") -> Finding:
+    """Return the finding without control characters; in the line shown, each becomes one `?`."""
+    place = finding.place
+    if place is not None and not (place.text.isprintable() and place.path.isprintable()):
+        text = "".join(c if c.isprintable() or c == "\t" else "?" for c in place.text)
+        place = replace(place, path=printable(place.path), text=text)
+    return replace(
+        finding,
+        message=printable(finding.message, keep),
+        path=printable(finding.path),
+        mend=printable(finding.mend, keep),
+        place=place,
+    )
 
 
 def summary(findings: Iterable[Finding]) -> str:

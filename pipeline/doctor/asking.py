@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.run import run
+from pipeline.run import run, which
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 20.0
@@ -21,6 +21,11 @@ class Answer:
 
     said: Any
     refused: str | None
+
+
+def can_run() -> bool:
+    """False where no tool and no probe can be started, so that nothing can be said of any."""
+    return which("setpriv") is not None
 
 
 def ask(probe: str, *arguments: str) -> Answer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,10 @@ from pipeline.doctor.check import Check, State
 from pipeline.packages import family
 from pipeline.paths import Project
 
-_WIDTH = max(len(state.value) for state in State)
+# Columns. A longer name than that pushes its own fact to the right, and no other's.
+_STATE_WIDTH = max(len(state.value) for state in State)
+_NAME_WIDTH = 22
+_MOST, _LEAST = 110, 60
 _GAPS = (State.FAIL, State.NEEDS_ROOT, State.WARN)
 HINTS = {
     "operation not permitted": "a line above with FAIL or `needs root` says which namespace, mapping or "
@@ -69,15 +74,38 @@ def in_json(diagnosis: Diagnosis) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def in_text(diagnosis: Diagnosis) -> str:
-    """The form for people: gaps with who needs them and the command that mends them here."""
-    width = max(len(check.name) for check in diagnosis.checks)
+def in_text(diagnosis: Diagnosis, width: int | None = None) -> str:
+    """The form for people: gaps with who needs them and the command that mends them here.
+
+    `width` is in columns; by default the terminal's, at most 110.
+    """
+    width = width or max(_LEAST, min(_MOST, shutil.get_terminal_size((_MOST, 24)).columns))
+    longest = min(_NAME_WIDTH, max(len(check.name) for check in diagnosis.checks))
     lines = []
     for check in diagnosis.checks:
-        lines.append(f"{check.state.value:<{_WIDTH}}  {check.name:<{width}}  {check.fact}")
+        label = f"{check.state.value:<{_STATE_WIDTH}}  {check.name:<{longest}}  "
+        lines += _wrapped(label, check.fact, width, indent=_STATE_WIDTH + longest + 4)
         if check.state in _GAPS:
-            lines += (f"{'':<{_WIDTH}}  {'':<{width}}  {line}" for line in _remedy(check, diagnosis.family))
-    return "\n".join([*lines, "", *_summary(diagnosis), "", "When a container does not start:", *_hints()])
+            for what, text in _remedy(check, diagnosis.family):
+                lines += _wrapped(f"{'':<{_STATE_WIDTH}}  {what}: ", text, width)
+    told = [*lines, "", *_summary(diagnosis, width), "", "When a container does not start:"]
+    for words, hint in HINTS.items():
+        told += ["", f"  {words}", *_wrapped("    ", hint, width)]
+    return "\n".join(told)
+
+
+def _wrapped(label: str, text: str, width: int, indent: int | None = None) -> list[str]:
+    """The text after its label, at most `width` columns wide where words allow it."""
+    hanging = " " * (len(label) if indent is None else indent)
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=label,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.rstrip() for line in lines] or [label.rstrip()]
 
 
 def _made(room: Callable[[Project], Iterable[Check]], project: Project) -> Iterator[Check]:
@@ -88,22 +116,20 @@ def _made(room: Callable[[Project], Iterable[Check]], project: Project) -> Itera
         yield Check(f"{name} checks", State.WARN, f"stopped early by {type(fault).__name__}: {fault}")
 
 
-def _remedy(check: Check, here: str | None) -> list[str]:
-    said = [f"needed by: {check.needed_by}"] if check.needed_by else []
+def _remedy(check: Check, here: str | None) -> list[tuple[str, str]]:
+    said = [("needed by", check.needed_by)] if check.needed_by else []
     commands = dict.fromkeys(check.mend.values()) if here is None else [check.mend.get(here)]
-    return said + [f"mend: {command}" for command in commands if command]
+    return said + [("mend", command) for command in commands if command]
 
 
-def _summary(diagnosis: Diagnosis) -> list[str]:
+def _summary(diagnosis: Diagnosis, width: int) -> list[str]:
     counts = {state: sum(check.state is state for check in diagnosis.checks) for state in _GAPS}
     said = ", ".join(f"{n} {state.value}" for state, n in counts.items() if n) or "nothing amiss"
-    lines = [f"{len(diagnosis.checks)} checks: {said}"]
-    if not diagnosis.root:
-        lines.append(
-            "You are not root: `copy` and `seccomp` can be built; `unpack` and what follows need root."
-        )
-    return lines
-
-
-def _hints() -> list[str]:
-    return [f"  {words}: {hint}" for words, hint in HINTS.items()]
+    text = f"{len(diagnosis.checks)} checks: {said}. "
+    if diagnosis.exit_code:
+        text += "A default build cannot work here before each FAIL is mended."
+    elif diagnosis.root:
+        text += "A default build can work here."
+    else:
+        text += "You are not root: `copy` and `seccomp` can be built; `unpack` and what follows need root."
+    return _wrapped("", text, width)

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.doctor.asking import ask
+from pipeline.doctor.asking import ask, can_run
 from pipeline.doctor.check import Check, State, everywhere
 from pipeline.doctor.kernel import failed
 from pipeline.oci.idmap import PRIVATE
@@ -87,6 +87,8 @@ def _xattr(project: Project) -> Check:
     place = _standing(project)
     if not os.access(place, os.W_OK):
         return Check("extended attributes", State.INFO, f"{place} cannot be written, so it was not tried")
+    if not can_run():
+        return Check("extended attributes", State.INFO, "not tried, without setpriv")
     answer = ask("xattr", str(place))
     if answer.refused is None:
         return Check("extended attributes", State.OK, f"kept at {place}")
@@ -188,7 +190,7 @@ def _binfmt() -> Check:
         names = sorted(e.name for e in _BINFMT.iterdir() if e.name.startswith("qemu-"))
     except OSError:
         names = []
-    fact = f"run by {', '.join(names)}" if names else "built, not run: no qemu is registered with binfmt_misc"
+    fact = f"run by {', '.join(names)}" if names else "built, not run: binfmt_misc has no qemu"
     return Check("other platforms", State.INFO, f"bundles for them are {fact}")
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.doctor.asking import ask
+from pipeline.doctor.asking import ask, can_run
 from pipeline.doctor.check import Check, State, everywhere, installs
 from pipeline.oci.idmap import PRIVATE
 from pipeline.paths import Project
@@ -21,6 +21,10 @@ _EVERY_CONTAINER = "validate, smoke"
 
 def checks(_project: Project) -> Iterator[Check]:
     """All of them, each done for real in a process of its own."""
+    if not can_run():
+        fact = "not examined: without setpriv no probe can be started"
+        yield Check("kernel", State.WARN, fact, _EVERY_CONTAINER, installs("setpriv"))
+        return
     yield _namespaces()
     yield from _sysctls()
     yield _id_map()
@@ -55,7 +59,7 @@ def _sysctls() -> Iterator[Check]:
     else:
         yield Check("user.max_user_namespaces", State.OK, most or "not limited")
     clone = _read("kernel/unprivileged_userns_clone")
-    told = {None: "no such switch in this kernel (only older Debian kernels have it)", "1": "1: users may"}
+    told = {None: "no such switch here (only older Debian kernels have one)", "1": "1: users may"}
     if clone == "0":
         mend = everywhere("sudo sysctl -w kernel.unprivileged_userns_clone=1")
         yield Check(

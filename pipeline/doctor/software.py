@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pipeline.doctor.asking import can_run
 from pipeline.doctor.check import Check, State, installs
 from pipeline.errors import PipelineError
 from pipeline.packages import package
@@ -54,6 +55,8 @@ def _tool(name: str) -> Check:
     path = which(name)
     if path is None:
         return _absent(name, State.FAIL)
+    if not can_run():
+        return _untried(name, path)
     said = _said(path, "--version")
     number = _NUMBER.search(said)
     if number is None:
@@ -78,6 +81,8 @@ def _busybox() -> Check:
     path = next(filter(None, map(which, _STATIC)), None)
     if path is None:
         return _absent("busybox", State.FAIL)
+    if not can_run():
+        return _untried("busybox", path)
     said = _said(path).split("\n", 1)[0]
     # The interpreter's name stands in the first page of every dynamic program (elf(5), PT_INTERP).
     with path.open("rb") as program:
@@ -92,6 +97,8 @@ def _runtime(name: str, runtime: Runtime | None) -> Check:
     wanted = State.FAIL if name == _DEFAULT_RUNTIME else State.WARN
     if runtime is None:
         return _absent(name, wanted)
+    if not can_run():
+        return _untried(name, runtime.path)
     try:
         found = runtime.version()
     except PipelineError as error:
@@ -105,7 +112,7 @@ def _runtime(name: str, runtime: Runtime | None) -> Check:
     good = ", ".join(".".join(map(str, number)) for number in series)
     where = f"https://github.com/{_UPSTREAM[name]}/releases" if name in _UPSTREAM else "its own project"
     mend = {
-        family: f"{line}, if that brings {good} or later; else put it from {where} into /usr/local/sbin"
+        family: f"{line}  # if that brings {good} or later; else put one from {where} into /usr/local/sbin"
         for family, line in installs(name).items()
     }
     return Check(name, State.WARN, f"{shown} has {told}", package(name).lacked_by, mend)
@@ -127,6 +134,12 @@ def _broken(name: str, path: Path, said: str) -> Check:
     mend["apt"] = mend["apt"].replace("apt-get reinstall", "apt-get install --reinstall")
     mend["zypper"] = mend["zypper"].replace("zypper reinstall", "zypper install --force")
     return Check(name, State.FAIL, f"{path} does not start: {line}", package(name).lacked_by, mend)
+
+
+def _untried(name: str, path: Path) -> Check:
+    """A tool of which nothing can be said before another is there."""
+    fact = f"{path} was not tried: without setpriv no tool can be started"
+    return Check(name, State.WARN, fact, package(name).lacked_by, installs("setpriv"))
 
 
 def _said(path: Path, *words: str) -> str:

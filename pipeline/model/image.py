@@ -19,7 +19,6 @@ class Healthcheck(msgspec.Struct, frozen=True):
     interval_s: float | None = None
     timeout_s: float | None = None
     start_period_s: float | None = None
-    start_interval_s: float | None = None
     retries: int | None = None
 
 
@@ -61,7 +60,6 @@ class _BlobHealthcheck(msgspec.Struct):
     Interval: int | None = None
     Timeout: int | None = None
     StartPeriod: int | None = None
-    StartInterval: int | None = None
     Retries: int | None = None
 
 
@@ -127,7 +125,6 @@ def _healthcheck(check: _BlobHealthcheck | None) -> Healthcheck | None:
         _seconds(check.Interval),
         _seconds(check.Timeout),
         _seconds(check.StartPeriod),
-        _seconds(check.StartInterval),
         check.Retries or None,
     )
 

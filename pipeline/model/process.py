@@ -147,15 +147,6 @@ def variable(key: str, value: Any) -> str:
     return text_or_number(value)
 
 
-def label(key: str, value: Any) -> str:
-    """The value of a label or annotation."""
-    if not key or not key.isprintable():
-        raise bad("bad-value", f"{quoted(key)} is not a name", on_key=True)
-    if value is None:
-        raise bad("bad-value", f"{quoted(key)} has no value", f'for empty text write `{key}: ""`')
-    return text_or_number(value)
-
-
 def hostname(value: Any) -> str:
     """A host name of RFC 1123, at most 64 bytes (sethostname(2))."""
     name = text(value)

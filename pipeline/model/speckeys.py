@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_type_
 from msgspec import Meta
 
 from pipeline.model import mounts, network, process, values
+from pipeline.model.labels import annotation, label
 from pipeline.model.problems import list_of, map_of
 
 _SIX_MIB = 6 * 1024 * 1024
@@ -199,12 +200,10 @@ class SpecFile(TypedDict, total=False):
         Annotated[str, Meta(pattern="^(no|always|unless-stopped|on-failure(:[0-9]+)?)$")],
         _key(process.restart, "When a service is started again.", "no"),
     ]
-    labels: Annotated[
-        Pairs, _key(process.pairs("labels", process.label), "Kept as annotations of the container.")
-    ]
+    labels: Annotated[Pairs, _key(process.pairs("labels", label), "Kept as annotations of the container.")]
     annotations: Annotated[
         Pairs,
-        _key(process.pairs("annotations", process.label), "Annotations of the container, for runtimes."),
+        _key(process.pairs("annotations", annotation), "Annotations of the container, for runtimes."),
     ]
     seccomp: Annotated[
         Line,

@@ -181,7 +181,7 @@ def absolute_path(value: Any) -> str:
         raise bad(
             "bad-path", "the path is longer than Linux allows", "at most 4095 bytes (path_resolution(7))"
         )
-    return "/" + posixpath.normpath(path).lstrip("/")
+    return shortest(path)
 
 
 def mount_point(value: Any) -> str:
@@ -199,4 +199,9 @@ def local_path(value: Any) -> str:
     path = text(value)
     if path.startswith("~"):
         raise bad("bad-path", f"{quoted(path)} starts with a home folder", "write the whole path")
-    return posixpath.normpath(path)
+    return shortest(path)
+
+
+def shortest(path: str) -> str:
+    """A path without `.`, `..` and doubled slashes; POSIX would let a `//` at the start mean more."""
+    return posixpath.normpath("/" + path.lstrip("/") if path.startswith("/") else path)

@@ -21,6 +21,7 @@ _CAPABILITIES = (
 ).split()
 _UNLIMITED = 2**64 - 1
 _CGROUP = Path("/sys/fs/cgroup")
+_PID_MAX = Path("/proc/sys/kernel/pid_max")
 _CPUS = Path("/sys/devices/system/cpu")
 
 
@@ -35,6 +36,7 @@ def host_facts(runtime: str, runtime_version: str) -> HostFacts:
         architecture=Platform.host().architecture,
         subordinate_ids=(*_subordinate("uid"), *_subordinate("gid")),
         thermal_cpus=len(list(_CPUS.glob("cpu[0-9]*/thermal_throttle"))),
+        pid_max=int(_PID_MAX.read_text()),
         lsm=_security_modules(),
         runtime=runtime,
         runtime_version=runtime_version,

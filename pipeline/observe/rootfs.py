@@ -50,3 +50,7 @@ class HostLook:
             return os.stat(path, follow_symlinks=follow)
         except OSError:
             return None
+
+    def realpath(self, path: str) -> str:
+        """Return the absolute path without links, as far as it is there."""
+        return os.path.realpath(path)

@@ -1,4 +1,6 @@
-"""The hardened baseline of one date: what config.json says where neither image nor spec does.
+"""The hardened baseline of one date: what config.json says that no image and no spec key decides.
+
+What a spec key decides has its default in `pipeline.model.bundle`.
 
 A new baseline is a new date with its own values: a bundle then says which year's hardening it follows.
 """
@@ -12,23 +14,10 @@ from pipeline.model.runtime_resources import DeviceRule
 DATE = "2026-11"
 SOURCE = f"baseline:{DATE}"
 
-OCI_VERSION = "1.0.2"
 # What docker and the image's own base give a process that has no PATH (moby, oci/defaults).
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SIGNAL = "SIGTERM"
-STOP_GRACE_S = 10.0
-SHM_BYTES = 64 << 20
-TMPFS_BYTES = 64 << 20
-
-MEMORY_BYTES = 512 << 20
-CPUS = 1.0
 CPU_PERIOD_US = 100_000
-PIDS = 256
-# runc refuses a hard limit above its own without CAP_SYS_RESOURCE, so the hard limit stays modest.
-NOFILE = (1024, 16384)
-CORE = (0, 0)
-
-CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 # namespaces(7); `network` and `user` are dropped when the spec asks for the host's.
 NAMESPACES: tuple[NamespaceType, ...] = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
@@ -111,16 +100,3 @@ def mounts(shm_bytes: int, own_network: bool) -> tuple[Mount, ...]:
 def masked_paths() -> tuple[str, ...]:
     """The paths that the container must not read."""
     return tuple(sorted((*MASKED_PATHS, *THERMAL_PATHS)))
-
-
-# Annotations that change how some runtime isolates: taken from an image they would be a way in
-# (image-spec, conversion.md, Annotations).
-UNSAFE_ANNOTATIONS = (
-    "run.oci.",
-    "org.systemd.property.",
-    "io.katacontainers.",
-    "dev.gvisor.",
-    "io.kubernetes.cri-o.",
-    "io.podman.annotations.",
-    "com.docker.runtime.",
-)

@@ -40,7 +40,9 @@ def resources(inputs: Inputs, sources: Provenance) -> Resources:
     """Return `linux.resources`: devices denied, then memory, CPU time and processes limited."""
     bundle = inputs.bundle
     sources.chosen("linux.resources.memory.limit", bundle, "mem_limit")
-    sources.chosen("linux.resources.memory.swap", bundle, "memswap_limit")
+    # Left out, `memswap_limit` is `mem_limit`.
+    follows = bundle.memswap_limit == bundle.mem_limit
+    sources.chosen("linux.resources.memory.swap", bundle, "mem_limit" if follows else "memswap_limit")
     sources.chosen("linux.resources.cpu", bundle, "cpus")
     sources.chosen("linux.resources.pids", bundle, "pids_limit")
     return Resources(

@@ -14,7 +14,7 @@ from pipeline.model.bundle import Bundle, Tmpfs, Volume, VolumeType
 from pipeline.model.runtime import Mount
 from pipeline.oci import baseline
 from pipeline.oci.inputs import Inputs
-from pipeline.oci.mounts import INIT_PATH
+from pipeline.oci.mounts import INIT_PATH, clean
 from pipeline.oci.provenance import Provenance
 
 
@@ -45,7 +45,7 @@ def uncovered_volumes(bundle: Bundle, declared: tuple[str, ...]) -> list[Pipelin
     return [
         _uncovered(path)
         for path in sorted(declared)
-        if not any(PurePosixPath(path).is_relative_to(target) for target in covered)
+        if not any(PurePosixPath(clean(path)).is_relative_to(target) for target in covered)
     ]
 
 
@@ -53,7 +53,8 @@ def volume_fates(bundle: Bundle, declared: tuple[str, ...]) -> dict[str, str]:
     """Return for each covered VOLUME what it became: `bind SOURCE`, `volume NAME` or `tmpfs`."""
     fates = {}
     for path in sorted(declared):
-        over = [item for item in _items(bundle) if PurePosixPath(path).is_relative_to(item.target)]
+        inside = PurePosixPath(clean(path))
+        over = [item for item in _items(bundle) if inside.is_relative_to(item.target)]
         if over:
             nearest = max(over, key=lambda item: len(PurePosixPath(item.target).parts))
             fates[path] = f"{nearest.type.value} {nearest.source}" if isinstance(nearest, Volume) else "tmpfs"

@@ -7,13 +7,15 @@ the user drops the image's CMD.
 from __future__ import annotations
 
 from pipeline.errors import PipelineError
-from pipeline.model.bundle import UNLIMITED, Bundle
+from pipeline.model.bundle import UNLIMITED, Bundle, hardened_ulimits
 from pipeline.model.image import ImageConfig
 from pipeline.model.runtime import Capabilities, Process, Rlimit, User
 from pipeline.oci import baseline
 from pipeline.oci.inputs import Inputs
-from pipeline.oci.mounts import INIT_PATH
+from pipeline.oci.mounts import INIT_PATH, clean
 from pipeline.oci.provenance import Provenance
+
+_HARDENED = hardened_ulimits()
 
 
 def process(inputs: Inputs, sources: Provenance) -> Process:
@@ -73,22 +75,21 @@ def environment(inputs: Inputs, sources: Provenance) -> dict[str, str]:
 
 
 def working_directory(bundle: Bundle, image: ImageConfig, sources: Provenance) -> str:
-    """Return the absolute working directory; `/` when nobody names one."""
+    """Return the absolute working directory without `..`; `/` when nobody names one."""
     if bundle.working_dir:
         sources.spec("process.cwd", "working_dir")
-        return bundle.working_dir
-    if image.working_dir:
+    elif image.working_dir:
         sources.image("process.cwd", "config.WorkingDir")
-        return "/" + image.working_dir.lstrip("/")
-    return "/"
+    return clean(bundle.working_dir or image.working_dir)
 
 
 def _no_program(bundle: Bundle) -> PipelineError:
-    what = (
-        "the spec empties `entrypoint` and gives no `command`"
-        if bundle.entrypoint is not None
-        else ("the image has neither ENTRYPOINT nor CMD")
-    )
+    if bundle.entrypoint is not None:
+        what = "the spec empties `entrypoint` and gives no `command`"
+    elif bundle.command is not None:
+        what = "the image has no ENTRYPOINT and the spec empties `command`"
+    else:
+        what = "the image has neither ENTRYPOINT nor CMD"
     hint = 'name the program in the spec: `command: ["/path/to/program", "argument"]`'
     return PipelineError("no-program", f"nothing to run: {what}", hint=hint)
 
@@ -105,18 +106,18 @@ def _user_origin(inputs: Inputs, sources: Provenance) -> None:
 def _rlimits(inputs: Inputs, sources: Provenance) -> tuple[Rlimit, ...]:
     bundle = inputs.bundle
     limits = {name.upper(): (limit.soft, limit.hard) for name, limit in bundle.ulimits.items()}
-    limits.setdefault("CORE", baseline.CORE)
-    limits.setdefault("NOFILE", baseline.NOFILE)
     # Counted for each user namespace (Linux 5.14), so bundles that share host ids do not starve each other;
     # without one, the count would be that of the whole host.
     if bundle.pids_limit > 0 and not inputs.id_map.is_identity:
         limits.setdefault("NPROC", (bundle.pids_limit, bundle.pids_limit))
     for index, name in enumerate(sorted(limits)):
         path = f"process.rlimits[{index}]"
-        if name.lower() in bundle.ulimits:
-            sources.chosen(path, bundle, "ulimits")
+        if name.lower() not in bundle.ulimits:
+            sources.chosen(path, bundle, "pids_limit")
+        elif bundle.ulimits[name.lower()] == _HARDENED.get(name.lower()):
+            sources.note(path, "default", "ulimits")
         else:
-            sources.baseline(path, f"RLIMIT_{name}")
+            sources.spec(path, f"ulimits.{name.lower()}")
     return tuple(
         Rlimit(type=f"RLIMIT_{name}", soft=_limit(soft), hard=_limit(hard))
         for name, (soft, hard) in sorted(limits.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -46,8 +47,10 @@ def file_digest(path: Path, cache: Path) -> str:
     except (OSError, ValueError, LookupError, TypeError):
         pass
     digest = f"sha256:{sha256_file(path)}"
-    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
-        write_atomic(record, json.dumps({"seen": seen, "digest": digest}).encode())
+    if cache.is_dir() and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
+        # A cache that cannot be written (another's checkout, a full disk) is none.
+        with suppress(OSError):
+            write_atomic(record, json.dumps({"seen": seen, "digest": digest}).encode())
     return digest
 
 

@@ -19,13 +19,15 @@ from pipeline.model.bundle import Bundle, VolumeType
 SYSTEM_POINTS = ("/dev", "/proc", "/sys")
 # Bind-mounted over when a container is given a network (runtimes do not make them).
 IDENTITY_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+WORKDIR = "the working directory"
+"""The reason of the one place that nothing is mounted on: where the process starts."""
 INIT_PATH = "/dev/init"
 """Where `init: true` binds the host's static init; below /dev, so the rootfs needs nothing for it."""
 
 
 @dataclass(frozen=True)
 class MountPoint:
-    """A path of the container that something is mounted on.
+    """A path of the container that something is mounted on, or that must be there for another `reason`.
 
     `kind` is `dir` or `file`. `mode` is the mode that the place itself must have, None for any: runc
     before 1.1.15 gives a tmpfs the mode of the directory below it, whatever `mode=` says.
@@ -37,18 +39,22 @@ class MountPoint:
     mode: int | None = None
 
 
-class HasVolumes(Protocol):
+class HasPaths(Protocol):
     """What is read of an image's config."""
 
     @property
     def volumes(self) -> Sequence[str]:
         """The paths of its VOLUME instructions."""
 
+    @property
+    def working_dir(self) -> str:
+        """Its WORKDIR, empty for none."""
+
 
 def mount_points(
-    bundle: Bundle, image: HasVolumes, is_file: Callable[[str], bool] = os.path.isfile
+    bundle: Bundle, image: HasPaths, is_file: Callable[[str], bool] = os.path.isfile
 ) -> tuple[MountPoint, ...]:
-    """Return the places in the rootfs that the bundle's mounts need, by path; each once.
+    """Return the places in the rootfs that the bundle's mounts and its process need, by path; each once.
 
     A relative source of a bind mount is passed to `is_file` as the spec has it. Where two reasons name
     one path, the one of the spec counts.
@@ -57,6 +63,10 @@ def mount_points(
     for point in _wanted(bundle, image, is_file):
         if not _made_by_runtime(point.path):
             points.setdefault(point.path, point)
+    place = clean(bundle.working_dir or image.working_dir)
+    # docker makes a WORKDIR that no layer has, for root. What lies in a mount is the runtime's to make.
+    if not any(_covers(point, place) for point in points.values()) and not _made_by_runtime(place):
+        points[place] = MountPoint(place, "dir", WORKDIR)
     return tuple(points[path] for path in sorted(points))
 
 
@@ -65,7 +75,7 @@ def clean(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
-def _wanted(bundle: Bundle, image: HasVolumes, is_file: Callable[[str], bool]) -> Iterator[MountPoint]:
+def _wanted(bundle: Bundle, image: HasPaths, is_file: Callable[[str], bool]) -> Iterator[MountPoint]:
     for tmpfs in bundle.tmpfs:
         yield MountPoint(clean(tmpfs.target), "dir", "tmpfs", tmpfs.mode)
     for volume in bundle.volumes:
@@ -79,6 +89,10 @@ def _wanted(bundle: Bundle, image: HasVolumes, is_file: Callable[[str], bool]) -
         yield MountPoint(path, "dir", "every container has it")
     for path in IDENTITY_FILES:
         yield MountPoint(path, "file", "the container's own name and resolver")
+
+
+def _covers(point: MountPoint, path: str) -> bool:
+    return f"{path}/".startswith(f"{point.path}/")
 
 
 def _made_by_runtime(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where each field of config.json comes from: the image, the baseline of a date, or a key of the spec."""
+"""Where each field of config.json comes from: image, spec, a key's default, or the baseline of a date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.oci import baseline
 
 @dataclass(frozen=True)
 class Origin:
-    """`source` is `image`, `spec` or `baseline:DATE`; `key` names the field there."""
+    """`source` is `image`, `spec`, `default` or `baseline:DATE`; `key` names the field there."""
 
     source: str
     key: str
@@ -42,11 +42,8 @@ class Provenance:
         self.note(path, baseline.SOURCE, key or path)
 
     def chosen(self, path: str, bundle: Bundle, key: str) -> None:
-        """Record the spec key, or the baseline where the key has its default."""
-        if key in KEYS and getattr(bundle, key) != _default(key):
-            self.spec(path, key)
-        else:
-            self.baseline(path, key)
+        """Record the spec key, as what the spec says or as the default of a key that it leaves out."""
+        self.note(path, origin_of(bundle, key), key)
 
     def leaves(self, value: object) -> dict[str, dict[str, str]]:
         """Return for each leaf of the JSON value its origin, as provenance.json holds it."""
@@ -61,6 +58,11 @@ class Provenance:
             yield path, origin
         for inner, child in children:
             yield from self._resolve(child, inner, origin)
+
+
+def origin_of(bundle: Bundle, key: str) -> str:
+    """Return `spec`, or `default` where a spec key has the value that it has when nobody writes it."""
+    return "spec" if getattr(bundle, key) != _default(key) else "default"
 
 
 def _children(value: object, path: str) -> list[tuple[str, Any]]:

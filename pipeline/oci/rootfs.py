@@ -69,24 +69,6 @@ def stat(root: Path, path: str, *, follow: bool = True) -> os.stat_result:
         return os.fstat(fd)
 
 
-def exists(root: Path, path: str) -> bool:
-    """True when a path inside the rootfs leads to something; a dangling or circular link does not."""
-    try:
-        stat(root, path)
-    except OSError:
-        return False
-    return True
-
-
-def is_executable(root: Path, path: str) -> bool:
-    """True when a path inside the rootfs leads to a regular file with an execute bit for anyone."""
-    try:
-        mode = stat(root, path).st_mode
-    except OSError:
-        return False
-    return status_bits.S_ISREG(mode) and bool(mode & 0o111)
-
-
 def realpath(root: Path, path: str) -> str:
     """Return the path of the container without links, `..` and doubled slashes. Raises OSError."""
     with opened(root, "/") as top, opened(root, path) as fd:

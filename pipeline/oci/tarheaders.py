@@ -77,9 +77,10 @@ def headers(fd: int, header_bytes: int) -> Iterator[Header]:
             continue
         header = _header(block, kind, size, position, extended)
         extended = {}
-        position += _padded(header.size)
-        if position > end:
+        if position + header.size > end:
             raise TarFault("is cut short", header.name)
+        # `umoci insert` writes neither the last entry's padding nor an end; readers of tar take it.
+        position += _padded(header.size)
         yield header
     if extended:
         raise TarFault("ends after an extended header")

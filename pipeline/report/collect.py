@@ -89,7 +89,9 @@ class BundleReport:
 
     @property
     def state(self) -> State:
-        """The worst state of the stages that make the bundle."""
+        """The worst state of the stages that make the bundle; a broken spec is a failure."""
+        if self.mistakes:
+            return State.FAILED
         order = list(State)
         return min((stage.state for stage in self.stages if stage.builds), key=order.index)
 
@@ -148,7 +150,9 @@ def _bundle(project: Project, name: str, known: _Known, mistakes: tuple[Finding,
         tuple(stages.values()),
         judgement is not None,
         placed(project, name, findings, provenance if isinstance(provenance, dict) else {}),
-        tuple(filter(None, (_run(runtime, seen[runtime], stages[f"smoke-{runtime}"]) for runtime in RUNTIMES))),
+        tuple(
+            filter(None, (_run(runtime, seen[runtime], stages[f"smoke-{runtime}"]) for runtime in RUNTIMES))
+        ),
         tuple(reader.unreadable),
         mistakes,
     )
@@ -201,11 +205,11 @@ def _run(runtime: str, seen: Smoke | None, stage: StageState) -> Smoke | None:
     """What is known of the last run: what it saw, and whether that was this bundle."""
     if stage.state is not State.FAILED:
         return replace(seen, outdated=stage.why) if seen else None
-    if seen is None or seen.proven:
+    if seen is None or seen.sound:
         # It failed before it started anything; what was seen is of an earlier run.
         before = seen or Smoke(runtime, False, "", (), {})
         return replace(before, proven=False, failure=stage.error or stage.why, outdated=stage.why)
-    return seen
+    return replace(seen, failure=stage.error or seen.failure)
 
 
 class _Reader:
@@ -261,11 +265,17 @@ class _Reader:
         try:
             failure = seen["failure"]
             words = f"{failure['code']}: {failure['message']}" if failure else ""
-            facts = tuple(dict(fact) for fact in seen["facts"])
-            return Smoke(runtime, seen["result"] == "proven", words, facts, dict(seen["timings_ms"]))
-        except (KeyError, TypeError, ValueError):
+            facts = tuple(_fact(fact) for fact in seen["facts"])
+            timings_ms = {str(what): float(ms) for what, ms in seen["timings_ms"].items()}
+            return Smoke(runtime, seen["result"] == "proven", words, facts, timings_ms)
+        except (AttributeError, KeyError, TypeError, ValueError):
             self._note(path)
             return None
 
     def _note(self, path: Path) -> None:
         self.unreadable.append(str(path.relative_to(self.project.root)))
+
+
+def _fact(fact: Any) -> dict[str, Any]:
+    words = {key: str(fact.get(key, "")) for key in ("name", "expected", "observed", "where")}
+    return {**words, "ok": fact.get("ok") is True}

@@ -10,16 +10,21 @@ from pipeline.report.collect import StageState, State
 # Pixels.
 _BOX_WIDTH, _BOX_HEIGHT = 132, 44
 _GAP_X, _GAP_Y, _MARGIN = 44, 20, 8
-SIGNS = {
+_SIGNS = {
     State.BUILT: "✔ built",
     State.STALE: "↻ stale",
     State.FAILED: "✘ failed",
     State.ABSENT: "○ not built",
     State.UNPINNED: "– not pinned",
 }
-"""Each state with a sign that says the same as its colour."""
+_SIGNS_OF_RUNS = {State.BUILT: "✔ proven", State.ABSENT: "○ not run"}
 
 Point = tuple[int, int]
+
+
+def sign(state: State, builds: bool = True) -> str:
+    """Return the state in words, with a sign that says the same as its colour."""
+    return _SIGNS[state] if builds else _SIGNS_OF_RUNS.get(state, _SIGNS[state])
 
 
 def draw(bundle: str, stages: Sequence[StageState]) -> str:
@@ -61,9 +66,15 @@ def _box(stage: StageState, corner: Point) -> str:
     x, y = corner
     name = stage.state.name.lower()
     middle = x + _BOX_WIDTH // 2
-    why = f"<title>{escape(f'{stage.label}: {stage.why}')}</title>" if stage.why else ""
     return (
-        f'<g class="stage {name}">{why}<rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
+        f'<g class="stage {name}">{_tip(stage)}'
+        f'<rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
         f'<text x="{middle}" y="{y + 18}">{escape(stage.label)}</text>'
-        f'<text class="sign" x="{middle}" y="{y + 34}">{SIGNS[stage.state]}</text></g>'
+        f'<text class="sign" x="{middle}" y="{y + 34}">{sign(stage.state, stage.builds)}</text></g>'
     )
+
+
+def _tip(stage: StageState) -> str:
+    """What shows under the pointer: why it is not built."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in stage.why)
+    return f"<title>{escape(shown)}</title>" if shown else ""

@@ -1,4 +1,4 @@
-"""JUnit XML, as GitLab and Jenkins read it: a suite for the stages, the judgement and each run of a bundle."""
+"""JUnit XML, as GitLab and Jenkins read it: a suite for a bundle's stages, judgement and each run."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 _LINE_EVERY_S = 10.0
 _REDRAW_EVERY_S = 0.1
+_PIN = "_pin:"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -34,12 +35,15 @@ class Console:
         with self._lock:
             self._write(text)
 
+    def note(self, text: str) -> None:
+        """Write one line to standard error that is no error: standard output is for what was asked."""
+        with self._lock:
+            self._write_error(text)
+
     def error(self, text: str) -> None:
         """Write lines to standard error."""
         with self._lock:
-            self._erase()
-            self._out.flush()
-            print(self.paint(text, "31") if self._err.isatty() else text, file=self._err, flush=True)
+            self._write_error(self.paint(text, "31") if self._err.isatty() else text)
 
     def progress(self, task: str, done_bytes: int, total_bytes: int, what: str) -> None:
         """Show how far a stage is: redrawn on a terminal, a line every 10 s elsewhere."""
@@ -79,6 +83,15 @@ class Console:
             # Whoever read it (`doit status | head`) has seen enough; the work goes on.
             self._out = open(os.devnull, "w")  # noqa: SIM115
             os.dup2(self._out.fileno(), 1)
+
+    def _write_error(self, text: str) -> None:
+        try:
+            self._erase()
+            self._out.flush()
+            print(text, file=self._err, flush=True)
+        except BrokenPipeError:
+            self._err = open(os.devnull, "w")  # noqa: SIM115
+            os.dup2(self._err.fileno(), 2)
 
     def _erase(self) -> None:
         if self._drawn:
@@ -140,16 +153,17 @@ class Reporter:
     def add_failure(self, task: Any, fail: Any) -> None:
         """Called when a task has failed, or one that it needs."""
         unmet = type(fail).__name__ == "UnmetDependency"
-        if _is_stage(task):
+        if _is_stage(task) or task.name.startswith(_PIN):
             self._stages = True
-            self._counts["not reached" if unmet else "failed"] += 1
         if unmet:
+            self._counts["not reached"] += _is_stage(task)
             return
+        self._counts["failed"] += 1
         text = fail.get_msg().rstrip()
         if text:
             took = time.monotonic() - self._started.get(task.name, self._begun)
-            if _is_stage(task):
-                self._console.error(f"{task.name:<26} {took:6.2f} s  FAILED")
+            if _is_stage(task) or task.name.startswith(_PIN):
+                self._console.error(f"{task.name.removeprefix('_'):<26} {took:6.2f} s  FAILED")
             self._console.error(text)
 
     def cleanup_error(self, exception: Any) -> None:
@@ -164,8 +178,8 @@ class Reporter:
         """Called before a teardown."""
 
     def complete_run(self) -> None:
-        """Called at the end: the summary line."""
-        if not self._stages:
+        """Called at the end: the summary line. Of an interrupted run the interrupt's own line says all."""
+        if not self._stages or isinstance(sys.exc_info()[1], KeyboardInterrupt):
             return
         counts = self._counts
         said = [f"{counts[k]} {k}" for k in ("failed",) if counts[k]]

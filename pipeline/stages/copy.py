@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +12,9 @@ from pipeline.files import compact_json, remove_tree
 from pipeline.model.image import ImageConfig
 from pipeline.model.nouns import Platform
 from pipeline.model.reference import Reference
-from pipeline.oci import layout, store
+from pipeline.oci import archive, layout, store
 from pipeline.oci.identity import identity
+from pipeline.oci.limits import Limits
 from pipeline.oci.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest, parse
 from pipeline.paths import Project
 from pipeline.registry import config_of, manifest_of
@@ -24,7 +23,6 @@ from pipeline.tools.skopeo import Source
 from pipeline.tools.umoci_demo import make_demo
 from pipeline.work import Output, Work
 
-_LAYOUT_FILE = re.compile(r"(?:\./)?(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})")
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 _ATTEMPTS = 2
 
@@ -41,6 +39,7 @@ class Copied:
 def build(work: Work) -> Output:
     """Copy the image of a bundle into work/image. Raises PipelineError; see `copy_image`."""
     reference, folder = Reference.parse(work.spec.image), work.work / "skopeo"
+    store.sweep_store(work.project)
     copied = copy_image(
         Source(reference, work.project.root, folder, log=work.log, say=work.say),
         Platform.parse(str(work.spec.platform)),
@@ -102,26 +101,12 @@ def _opened(source: Source) -> Source:
     if reference.transport == "demo":
         make_demo(made)
     elif reference.transport == "oci-archive":
-        _extract(reference.path(source.root), made)
+        # skopeo would unpack it as well, and into the same filesystem; done here it is read once.
+        archive.extract(reference.path(source.root), made, Limits.from_environment())
     else:
         return source
     tag = reference.tag if reference.transport == "oci-archive" else ""
     return replace(source, reference=Reference("oci", str(made), tag), asked=reference)
-
-
-def _extract(archive: Path, target: Path) -> None:
-    # skopeo would unpack it as well, and into the same filesystem; done here it is read once.
-    (target / "blobs" / "sha256").mkdir(parents=True)
-    try:
-        with tarfile.open(archive, "r:*") as entries:
-            for entry in entries:
-                match = _LAYOUT_FILE.fullmatch(entry.name)
-                content = entries.extractfile(entry) if match and entry.isreg() else None
-                if match and content:
-                    with (target / match[1]).open("wb") as file:
-                        shutil.copyfileobj(content, file, 1 << 20)
-    except (tarfile.TarError, EOFError, OSError) as fault:
-        raise PipelineError("bad-archive", f"{archive} cannot be read as an archive: {fault}") from None
 
 
 def _settled(

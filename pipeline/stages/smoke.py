@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import proc
 from pipeline.errors import PipelineError
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_bytes, sha256_file, write_atomic
 from pipeline.model.linuxnames import SIGNALS, SIGRTMAX, SIGRTMIN
@@ -22,18 +19,15 @@ if TYPE_CHECKING:
     from pipeline.work import Work
 
 _NAMED = 5
-_CAP_SYS_RESOURCE = 24  # capability.h
 
 
 def build(work: Work) -> Output:
     """Prove the bundle under `work.runtime`; write RUNTIME.json and RUNTIME.log.
 
-    Raises StageFailed with what was not as it should be; PipelineError `bundle-changed`, `missing-bind`,
-    `ulimit-above-host` or `missing-tool` before anything is started.
+    Raises StageFailed with what was not as it should be; `bundle-changed` or `missing-tool` before
+    anything is started.
     """
     _must_be_intact(work)
-    config = read_json(work.paths.config)
-    _must_be_startable(config)
     runtime = registry.get(work.runtime)
     plan, log = _plan(work), work.work / f"{work.runtime}.log"
     container = Container(
@@ -117,31 +111,3 @@ def _changed(work: Work, what: str, stage: str) -> StageFailed:
         f"{work.name}: the bundle is not as it was built: {what}",
         hint=f"doit forget {stage}:{work.name} && doit   # makes it anew",
     )
-
-
-def _must_be_startable(config: dict[str, Any]) -> None:
-    """Say in our words what runtimes say in theirs, and only halfway through."""
-    for mount in config.get("mounts", []):
-        bound = mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options", []))
-        if bound and not Path(mount["source"]).exists():
-            raise PipelineError(
-                "missing-bind",
-                f"{mount['source']}, to be mounted at {mount['destination']}, does not exist on this host",
-                hint="make it, or change the source under `volumes`",
-            )
-    for limit in config["process"].get("rlimits", []):
-        _must_be_settable(limit)
-
-
-def _must_be_settable(limit: dict[str, Any]) -> None:
-    number = getattr(resource, limit["type"], None)
-    if number is None or int(proc.status("self")["CapEff"], 16) >> _CAP_SYS_RESOURCE & 1:
-        return
-    most = resource.getrlimit(number)[1]
-    if most != resource.RLIM_INFINITY and limit["hard"] > most:
-        name = limit["type"].removeprefix("RLIMIT_").lower()
-        raise PipelineError(
-            "ulimit-above-host",
-            f"ulimits.{name} wants {limit['hard']}; this host lets nobody go above {most}",
-            hint=f"set `ulimits: {{{name}: {most}}}`, or run with CAP_SYS_RESOURCE",
-        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PipelineError, PipelineErrors, Place
 from pipeline.files import canonical_json, read_json
 from pipeline.model.bundle import VolumeType
+from pipeline.model.values import shortest
 from pipeline.oci.convert import Converted, convert, stop_signal
 from pipeline.oci.convert_mounts import volume_fates
 from pipeline.oci.idmap import id_map
@@ -29,7 +30,8 @@ _INIT_NAME = "tini-static"
 def build(work: Work) -> Output:
     """Write config.json and provenance.json, then make the named volumes that are absent.
 
-    Raises PipelineErrors `uncovered-volume`, PipelineError `no-program`, `unknown-user`, `missing-tool`.
+    Raises PipelineErrors `uncovered-volume` and `bad-signal`, PipelineError `no-program`, `unknown-user`,
+    `missing-tool`.
     """
     image = read_image(work.paths.image)
     inputs = gather(work, image)
@@ -57,7 +59,7 @@ def gather(work: Work, image: Image) -> Inputs:
         id_map=id_map(bundle.userns),
         user=resolve_user(work.paths.rootfs, user, bundle.group_add),
         volume_path=lambda name: str(work.paths.volume(name)),
-        bind_path=lambda source: os.path.normpath(work.project.root / source),
+        bind_path=lambda source: shortest(str(work.project.root / source)),
         seccomp=_seccomp(work.paths.seccomp / "profile.json"),
         devices={device.host: _device(device.host) for device in bundle.devices},
         init_path=str(require(_INIT_NAME, "run `init: true`")) if bundle.init else "",
@@ -101,12 +103,15 @@ def _say(work: Work, converted: Converted, fates: dict[str, str]) -> None:
     for path, fate in fates.items():
         work.say(f"VOLUME {path}: {fate}")
     if converted.dropped:
-        work.say(f"left out labels of the image that runtimes obey: {', '.join(converted.dropped)}")
+        names = ", ".join(converted.dropped)
+        work.say(f"left out labels of the image that runtimes obey, or that only Cooperage sets: {names}")
 
 
 def _facts(inputs: Inputs, fates: dict[str, str], converted: Converted) -> dict[str, Any]:
     """What later stages need of the image, so that they need not read it again."""
     check = inputs.image.healthcheck
+    # docker's default for SHELL, which CMD-SHELL is run with.
+    shell = list(inputs.image.shell) or ["/bin/sh", "-c"]
     return {
         "volumes": fates,
         "dropped_annotations": list(converted.dropped),
@@ -120,10 +125,12 @@ def _facts(inputs: Inputs, fates: dict[str, str], converted: Converted) -> dict[
             "volumes": list(inputs.image.volumes),
             "exposed_ports": list(inputs.image.exposed_ports),
             "platform": str(inputs.image.platform),
+            "shell": shell,
             "healthcheck": None
             if check is None
             else {
                 "test": list(check.test),
+                "shell": shell,
                 "interval_s": check.interval_s,
                 "timeout_s": check.timeout_s,
                 "start_period_s": check.start_period_s,

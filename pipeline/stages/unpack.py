@@ -25,7 +25,7 @@ from pipeline.oci.idmap import id_map
 from pipeline.oci.layout import read_image
 from pipeline.oci.limits import Limits
 from pipeline.oci.mountpoints import Prepared, prepare, undo
-from pipeline.oci.mounts import MountPoint, mount_points
+from pipeline.oci.mounts import WORKDIR, MountPoint, mount_points
 from pipeline.oci.tarscan import display
 from pipeline.oci.unpacking import Unpacked, layers_of, unpack_layers
 from pipeline.paths import BundlePaths
@@ -95,6 +95,9 @@ def _reuse(
     """The last rootfs with other mount points, where nothing else is asked for and it is intact."""
     if work.previous is None or not _same_tree(work, work.previous["parts"]):
         return None
+    # A container that runs may write to a root that is not read-only, and so could race with us here.
+    if not (work.spec.read_only and work.previous["parts"]["spec"].get("read_only") is True):
+        return None
     if not (work.paths.rootfs.is_dir() and work.paths.tree_record.exists()):
         return None
     if changed_entries(work.paths.rootfs, work.paths.tree_record):
@@ -154,9 +157,12 @@ def _shown(file: Privileged) -> str:
 
 
 def _say_points(work: Work, prepared: Sequence[Prepared]) -> None:
-    moved = [f"{point.path} -> {point.place}" for point in prepared if point.place != point.path]
+    mounted = [point for point in prepared if point.reason != WORKDIR]
+    made = [point.path for point in prepared if point.reason == WORKDIR and point.made]
+    _say_names(work, "no layer has the working directory: made", made)
+    moved = [f"{point.path} -> {point.place}" for point in mounted if point.place != point.path]
     _say_names(work, "mount point behind a link:", moved)
-    hiding = [f"{point.path} ({point.hides}; {point.reason})" for point in prepared if point.hides]
+    hiding = [f"{point.path} ({point.hides}; {point.reason})" for point in mounted if point.hides]
     _say_names(work, "a mount will hide what the image has in", hiding)
 
 

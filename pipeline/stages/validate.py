@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.checks.form import read_form
 from pipeline.checks.index import judge, ordered
-from pipeline.checks.subject import HostFacts, ImageFacts, Intent, Subject
-from pipeline.checks.text import counts, finding_value, render_findings, summary
+from pipeline.checks.subject import HostFacts, ImageFacts, Intent, PrivilegedFile, Subject, UnpackFacts
+from pipeline.checks.text import cleaned, counts, finding_value, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
 from pipeline.model.nouns import Finding, Severity
@@ -61,6 +61,7 @@ def examine(work: Work, host: HostFacts) -> list[Finding]:
         host=host,
         image=_image(work),
         intent=_intent(work),
+        unpacked=_unpacked(work),
         changed=tuple(changed_entries(work.paths.rootfs, work.paths.tree_record)),
         is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
         is_syscall=libseccomp.is_known,
@@ -89,7 +90,20 @@ def _intent(work: Work) -> Intent:
     if own is not None:
         probed = own.http is not None or own.tcp is not None
         test = () if own.disable or probed else own.test or test
-    return Intent(healthcheck=test, kept_privileged=tuple(work.spec.keep_privileged_files))
+    return Intent(healthcheck=test)
+
+
+def _unpacked(work: Work) -> UnpackFacts:
+    facts = work.facts("unpack")
+    return UnpackFacts(
+        privileged=tuple(
+            PrivilegedFile(file["path"], file["mode"], file["capabilities"], file["kept"])
+            for file in facts["privileged_files"]
+        ),
+        devices=tuple(f"{path} ({kind})" for path, kind in sorted(facts["dropped_devices"].items())),
+        keep_not_found=tuple(facts["keep_not_found"]),
+        xattrs=tuple(f"{name} ({count})" for name, count in sorted(facts["dropped_xattrs"].items())),
+    )
 
 
 def _is_changed(config: Path, receipt: Path) -> bool:
@@ -107,7 +121,8 @@ def _dry_run(work: Work, runtime: Runtime) -> list[Finding]:
     except RuntimeRefused as refusal:
         mend = refusal.hint or f"the whole of what it said is in {work.log.relative_to(work.project.root)}"
         work.log.write_text(refusal.said + "\n")
-        return [Finding("runtime-refused", Severity.HIGH, refusal.message, mend=mend, source=runtime.name)]
+        found = Finding("runtime-refused", Severity.HIGH, refusal.message, mend=mend, source=runtime.name)
+        return [cleaned(found, keep="\n")]
     if container.left:
         message = f"after its deletion this was left: {', '.join(container.left)}"
         return [Finding("runtime-left-something", Severity.MEDIUM, message, source=runtime.name)]

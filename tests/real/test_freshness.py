@@ -86,7 +86,7 @@ KEYS: dict[str, tuple[str, list[str]]] = {
     "group_add": ("group_add: [3000]", FROM_SPEC),
     "environment": ("environment: {A: b}", FROM_SPEC),
     "env_file": ("env_file: [hello.env]", FROM_SPEC),
-    "working_dir": ("working_dir: /www", FROM_SPEC),
+    "working_dir": ("working_dir: /www", FROM_UNPACK),
     "hostname": ("hostname: other", FROM_SPEC),
     "read_only": ("read_only: false\nwaive: {writable-root: tested here}", FROM_UNPACK),
     "tmpfs": ("tmpfs: ['/tmp:size=1m']", FROM_UNPACK),

@@ -32,6 +32,7 @@ DRIVER = Path(__file__).with_name("smoke_driver.py")
 MOMENTS = 20
 LONGEST_S = 0.2
 # Never ends by itself and is never ready within the tests: interrupts arrive while it runs.
+BOTH = ("smoke:hello/runc", "smoke:hello/crun")
 PATIENT = ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & wait"]
 
 
@@ -153,6 +154,52 @@ def test_a_runtime_killed_in_create_leaves_nothing(project: Project, runtime: st
         sweep(project)
         assert running(project) == []
         assert_no_traces(f"cooperage-{NAME}")
+
+
+@pytest.fixture
+def stray(project: Project) -> Iterator[Callable[[Container, str], subprocess.Popen[bytes]]]:
+    """Run a line of shell on the host, in the network of a container only; ended after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def join(container: Container, script: str) -> subprocess.Popen[bytes]:
+        argv = ["nsenter", f"--net=/proc/{container.pid}/ns/net", "sh", "-c", script]
+        started.append(subprocess.Popen(argv, stdout=subprocess.PIPE))
+        output = started[0].stdout
+        assert output is not None
+        assert output.readline() == b"in\n"
+        return started[0]
+
+    yield join
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_process_that_stays_in_a_namespace_is_named(
+    project: Project, stray: Callable[[Container, str], subprocess.Popen[bytes]]
+) -> None:
+    """Nothing of ours would end it: it is no member of the container's cgroups."""
+    runtime = registry.get("runc")
+    with Container(runtime, bundle(project), name=NAME, project=project, scratch=project.tmp) as container:
+        container.start()
+        process = stray(container, "echo in; exec sleep 1000")
+    assert container.left == [f"process {process.pid} in a namespace of the container"]
+    assert len(running(project)) == 1
+    process.kill()
+    process.wait()
+    assert ["whose owner had died" in line for line in sweep(project)] == [True]
+
+
+def test_a_process_that_is_just_ending_is_no_leftover(
+    project: Project, stray: Callable[[Container, str], subprocess.Popen[bytes]]
+) -> None:
+    """On a busy host, the kernel takes a moment to take a killed process apart."""
+    runtime = registry.get("runc")
+    with Container(runtime, bundle(project), name=NAME, project=project, scratch=project.tmp) as container:
+        container.start()
+        process = stray(container, "echo in; sleep 0.7")
+        assert process.poll() is None
+    assert container.left == []
 
 
 def test_sweep_leaves_the_living_alone(project: Project) -> None:
@@ -299,6 +346,51 @@ def test_doit_itself(shared_workspace: Workspace, number: int) -> None:
         assert containers(workspace) == []
         assert list((workspace.out / ".tmp").iterdir()) == []
     assert caught >= 3, "the signals came too late to test anything"
+
+
+def test_two_runtimes_at_once(shared_workspace: Workspace) -> None:
+    """`doit -n 2 -P thread`: each cell has its own container, and both prove the same bundle."""
+    workspace = shared_workspace
+    workspace.doit("bundle:hello")
+    forget_smokes(workspace)
+    workspace.doit("-n", "2", "-P", "thread", *BOTH)
+    for runtime in ("runc", "crun"):
+        found = json.loads((workspace.out / f"hello/smoke/{runtime}.json").read_bytes())
+        assert (found["result"], found["leftovers"]) == ("proven", [])
+    assert containers(workspace) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_two_at_once_leaves_nothing(shared_workspace: Workspace, number: int) -> None:
+    """The containers belong to other threads than the one that is interrupted: no sweep is needed.
+
+    One line and no other: that a container was removed is not a failure of its stage.
+    """
+    workspace = shared_workspace
+    workspace.doit("bundle:hello")
+    caught = 0
+    for step in range(12):
+        forget_smokes(workspace)
+        process = workspace.start("-n", "2", "-P", "thread", *BOTH)
+        wait_for(partial(has_begun, workspace, process))
+        time.sleep(step * 0.015)
+        os.killpg(process.pid, number)
+        out, errors = process.communicate(timeout=30)
+        assert containers(workspace) == []
+        assert [line for line in traces("cooperage-hello") if str(os.getpid()) not in line] == []
+        # A run that is over has nothing more to end politely.
+        if process.returncode not in (0, -number):
+            caught += 1
+            assert process.returncode == 128 + number, out + errors
+            name = signal.Signals(number).name
+            assert errors == f"interrupted by {name}; what was finished is kept, `doit` goes on from there\n"
+    assert caught >= 4, "the signals came too late to test anything"
+
+
+def forget_smokes(workspace: Workspace) -> None:
+    """Let the next run prove the bundle anew."""
+    for receipt in (workspace.out / "hello/stages").glob("smoke-*.json"):
+        receipt.unlink()
 
 
 def has_begun(workspace: Workspace, process: subprocess.Popen[str]) -> bool:

@@ -103,6 +103,71 @@ libseccomp.load(json.loads(sys.argv[3]), libseccomp.Architecture[sys.argv[4]])
 """
 
 
+# What a small server of Python's standard library does, each step alone; prints those that were refused.
+PYTHON_SERVER = """
+import fcntl, glob, http.server, json, mmap, os, shutil, signal, socket, sqlite3, subprocess, sys, tempfile
+import threading, time, urllib.request
+folder = tempfile.mkdtemp()
+os.chdir(folder)
+def serve():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/a") as answer:
+            assert answer.read() == b"a" * 9999
+        server.shutdown()
+def write():
+    with open("a", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.posix_fallocate(file.fileno(), 0, 9999)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        file.write(b"a" * 10_000)
+        os.fsync(file.fileno())
+    os.truncate("a", 9999)
+def copy():
+    os.makedirs("d/e")
+    shutil.copy2("a", "d/e/a")
+    shutil.copytree("d", "f")
+    os.listxattr("a")
+    os.chown("f/e/a", os.getuid(), os.getgid())
+    os.lchown("f/e/a", -1, os.getgid())
+    shutil.rmtree("f")
+def fchdir():
+    fd = os.open(".", os.O_RDONLY)
+    os.fchdir(fd)
+    os.close(fd)
+def database():
+    with sqlite3.connect("x.db") as base:
+        base.execute("pragma journal_mode=wal")
+        base.execute("create table t (n)")
+        base.execute("insert into t values (1)")
+def memory():
+    fd = os.memfd_create("x")
+    os.ftruncate(fd, 4096)
+    with mmap.mmap(fd, 4096) as area:
+        area[0] = 1
+        area.flush()
+def names():
+    socket.if_nameindex()
+    socket.getaddrinfo("localhost", 80)
+def child():
+    assert subprocess.check_output(["/bin/sh", "-c", "echo $(echo x)"], timeout=9) == b"x\\n"
+    os.getsid(0)
+def signals():
+    signal.sigpending()
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.raise_signal(signal.SIGUSR1)
+refused = []
+for step in (write, serve, copy, fchdir, database, memory, names, child, signals):
+    try:
+        step()
+    except Exception as fault:
+        refused.append(f"{step.__name__}: {fault!r}")
+os.chdir("/")
+shutil.rmtree(folder)
+print(json.dumps(refused))
+"""
+
+
 def document(name: str) -> dict[str, Any]:
     path = PROJECT / "specs" / "seccomp" / f"{name}.yaml"
     return oci_profile(read_profile(path.read_bytes(), path.name, syscall_table()), (ARCH,), syscall_table())
@@ -140,6 +205,25 @@ def test_a_process_is_refused_what_leads_out(name: str) -> None:
     result = under_filter(name, PROBE)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == expected()
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [((), []), (("flock",), ["write", "serve"]), (("memfd_create", "fchdir"), ["fchdir", "memory"])],
+    ids=["the profile", "without flock", "without memfd_create and fchdir"],
+)
+def test_a_small_python_server_works_under_the_default_profile(
+    names: tuple[str, ...], refused: list[str]
+) -> None:
+    """And where a call is taken away, the step that makes it says so."""
+    profile = document("default")
+    for rule in profile["syscalls"]:
+        rule["names"] = [name for name in rule["names"] if name not in names]
+    profile["syscalls"] = [rule for rule in profile["syscalls"] if rule["names"]]
+    words = ["", str(PROJECT), json.dumps(profile), ARCH]
+    result = run([sys.executable, "-c", LOAD + PYTHON_SERVER, *words], timeout_s=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert [step.partition(":")[0] for step in json.loads(result.stdout)] == refused, result.stdout
 
 
 def test_without_a_filter_the_same_questions_are_answered_otherwise() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -156,6 +157,21 @@ HEALTHCHECKS: dict[str, tuple[Spec, dict[str, Any] | None, list[str], str, str]]
         "connect to tcp port 8080",
         "connected",
     ),
+    "of the image, CMD-SHELL with its own SHELL": (
+        QUIET,
+        {"test": ["CMD-SHELL", "http://127.0.0.1:8080/"], "shell": ["/bin/wget", "-q", "-O", "-"]},
+        [],
+        "exec /bin/wget -q -O - http://127.0.0.1:8080/",
+        "exit 0",
+    ),
+    "disabled": (
+        Spec(healthcheck=Healthcheck(disable=True)),
+        {"test": ["CMD", "/bin/false"]},
+        ["81/tcp"],
+        "still running after 0.5 s",
+        "it runs",
+    ),
+    "NONE of the image": (QUIET, {"test": ["NONE"]}, ["81/tcp"], "still running after 0.5 s", "it runs"),
     "none at all": (QUIET, None, [], "still running after 0.5 s", "it runs"),
 }
 
@@ -249,6 +265,36 @@ def test_a_health_check_that_hangs_is_ended(project: Project) -> None:
     check = Healthcheck(test=("CMD", "/bin/sleep", "1000"), timeout_s=0.3, interval_s=0.5, retries=1)
     error = failure(make_cell(project, "runc", spec=Spec(healthcheck=check)))
     assert "exec /bin/sleep 1000: no end within 0." in str(error)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_health_check_that_prints_without_end_costs_no_memory(project: Project, runtime: str) -> None:
+    """Its last words are kept; the rest is read and dropped."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check = Healthcheck(test=("CMD", "/bin/yes"), timeout_s=1.5, interval_s=1.5, retries=1)
+    error = failure(make_cell(project, runtime, spec=Spec(healthcheck=check)))
+    assert "exec /bin/yes: no end within " in str(error)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB more"
+
+
+def test_what_a_container_prints_is_fit_for_a_terminal(project: Project) -> None:
+    """Its log has the bytes as they came."""
+    cell = make_cell(
+        with_args(project, "/bin/sh", "-c", r"printf '\033[31mred\tü\033]0;x\007\n'; exit 3"), "runc"
+    )
+    error = failure(cell)
+    assert "\n  | \\x1b[31mred\tü\\x1b]0;x\\x07" in str(error)
+    assert "\x1b" not in str(error)
+    assert (cell.work / "runc.log").read_bytes() == b"\x1b[31mred\t\xc3\xbc\x1b]0;x\x07\n"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_a_runtime_says_of_an_image_is_fit_for_a_terminal(project: Project, runtime: str) -> None:
+    """The name of a program is an image's to choose."""
+    error = failure(make_cell(with_args(project, "/bin/no\x1b[31mthing"), runtime))
+    assert error.code == "runtime-refused"
+    assert "\x1b" not in str(error)
+    assert "[31mthing" in str(error)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -424,19 +470,6 @@ def test_an_ambient_capability_is_seen(project: Project) -> None:
     assert seen == {"NET_BIND_SERVICE"}
 
 
-def test_a_limit_above_the_host_is_said_before_the_start(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without CAP_SYS_RESOURCE nobody goes above the hard limit, so no runtime can."""
-    config = config_of(project)
-    config["process"]["rlimits"][1] = {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2**40}
-    write_config(project, config)
-    monkeypatch.setattr("pipeline.stages.smoke.proc.status", lambda _: {"CapEff": "000001fffeffffff"})
-    error = failure(make_cell(project, "runc"))
-    assert error.code == "ulimit-above-host"
-    assert "ulimits.nofile wants 1099511627776; this host lets nobody go above " in str(error)
-
-
 def test_a_program_that_crashes_when_it_is_stopped(project: Project) -> None:
     """A crash is one at any time."""
     script = SERVER[2].replace("exit 0", "kill -SEGV 1; busybox dmesg; exec busybox dmesg")
@@ -501,12 +534,13 @@ def test_a_changed_bundle_is_not_started(project: Project, case: Change) -> None
     assert f"doit forget {'spec' if path == 'config.json' else 'unpack'}:{NAME} && doit" in str(error)
 
 
-def test_a_missing_bind_source_is_said_before_the_start(project: Project) -> None:
-    """In our words, with the key of the spec."""
+def test_a_bind_source_that_went_since_it_was_validated(project: Project) -> None:
+    """The runtime refuses, and its words are explained with the key of the spec."""
     bind(project, project.root / "absent")
     error = failure(make_cell(project, "runc"))
-    assert error.code == "missing-bind"
-    assert f"{project.root}/absent, to be mounted at /data, does not exist on this host" in str(error)
+    assert error.code == "runtime-refused"
+    assert f"{project.root}/absent" in str(error)
+    assert "the host's side of a volume does not exist: see `volumes`" in str(error)
 
 
 def test_a_long_output_is_cut(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.files import changed_entries, scan_tree, tree_digest
+from pipeline.model.nouns import IdMap
+from pipeline.oci import mountpoints
+from pipeline.oci.mounts import MountPoint
 from pipeline.stages import unpack as stage
 from tests.evil_images import Tar, layer
 from tests.real.unpack_shop import BASE, Shop
@@ -134,6 +138,87 @@ def test_a_mount_point_behind_a_link_stays_inside(shop: Shop, tmp_path: Path) ->
     assert any(line.startswith("mount point behind a link: /data/x -> ") for line in shop.said)
 
 
+@pytest.mark.parametrize("name", ["dev", "proc", "sys"])
+def test_a_link_where_the_kernel_s_files_belong_is_refused(shop: Shop, name: str) -> None:
+    """Else a runtime would mount them where the image wants them."""
+    shop.image([layer(_tar().link(name, "srv"))])
+    with pytest.raises(PipelineError) as caught:
+        shop.build()
+    assert str(caught.value) == (
+        f"error[bad-mount-point]: /{name} is a link to /srv in the image, and runtimes mount the kernel's "
+        f"files there\n  help: build the image with a folder /{name}, or with nothing in its place"
+    )
+
+
+def test_a_working_directory_that_no_layer_has(shop: Shop) -> None:
+    """docker makes it, for root; nothing else is said of it, and one that is there stays as it is."""
+    shop.image([layer(_tar())], {"WorkingDir": "/opt/../opt/app//new"})
+    shop.build()
+    made = (shop.rootfs / "opt/app/new").stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (BASE, BASE, 0o755)
+    assert "no layer has the working directory: made /opt/app/new" in shop.said
+    shop.said.clear()
+    shop.build(working_dir="/bin")
+    assert not (shop.rootfs / "opt").exists()
+    assert not shop.said
+    assert changed_entries(shop.rootfs, shop.paths.tree_record) == []
+    shop.build(working_dir="/srv")
+    assert (shop.rootfs / "srv").stat().st_uid == BASE + 7
+
+
+def test_a_working_directory_that_is_a_file(shop: Shop) -> None:
+    """Nothing could start there."""
+    with pytest.raises(PipelineError) as caught:
+        shop.build(working_dir="/etc/passwd")
+    assert str(caught.value) == (
+        "error[bad-mount-point]: /etc/passwd (the working directory) needs a directory to start in, and in "
+        "the image it is a regular file\n"
+        "  help: name a folder of the image in the spec, such as `working_dir: /`"
+    )
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False), (False, False)])
+def test_a_tree_that_could_be_written_is_unpacked_anew(shop: Shop, before: bool, after: bool) -> None:
+    """A container that still runs on it could put links in our way."""
+    shop.build(read_only=before)
+    inode = (shop.rootfs / "deep/er/file").stat().st_ino
+    shop.build(read_only=after, volumes=[VOLUME])
+    assert (shop.rootfs / "deep/er/file").stat().st_ino != inode
+
+
+def test_nothing_is_made_or_taken_away_through_a_link(tmp_path: Path) -> None:
+    """Not even where a folder becomes a link between a look and a deed."""
+    rootfs, outside = tmp_path / "rootfs", tmp_path / "outside"
+    (rootfs / "srv").mkdir(parents=True)
+    (outside / "data").mkdir(parents=True)
+    mapping = IdMap(BASE, 65536)
+    points = [MountPoint("/srv/data", "dir", "volume data", 0o700)]
+    prepared = mountpoints.prepare(rootfs, points, mapping)
+    (rootfs / "srv").rename(rootfs / "was")
+    (rootfs / "srv").symlink_to(outside)
+    with pytest.raises(NotADirectoryError):
+        mountpoints.undo(rootfs, prepared)
+    assert (outside / "data").is_dir()
+    (outside / "data").chmod(0o755)
+    with pytest.raises(NotADirectoryError):
+        mountpoints.undo(rootfs, [replace(prepared[0], made=(), mode_was=0o777)])
+    assert stat.S_IMODE((outside / "data").stat().st_mode) == 0o755
+
+
+def test_a_link_between_look_and_deed_makes_nothing_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`resolve` saw a folder; what stands there when it comes to making is a link to the host's."""
+    rootfs, outside = tmp_path / "rootfs", tmp_path / "outside"
+    rootfs.mkdir()
+    outside.mkdir()
+    (rootfs / "srv").symlink_to(outside)
+    monkeypatch.setattr(mountpoints, "resolve", lambda root, path: path)
+    with pytest.raises((OSError, PipelineError)):
+        mountpoints.prepare(rootfs, [MountPoint("/srv/data", "dir", "volume data")], IdMap(BASE, 65536))
+    assert list(outside.iterdir()) == []
+
+
 def test_what_a_mount_hides_is_said(shop: Shop) -> None:
     """Files of the image under a volume are not seen in the container."""
     shop.build(volumes=[{**VOLUME, "target": "/deep"}])
@@ -218,7 +303,7 @@ def test_a_failure_while_reusing_leaves_nothing_half(shop: Shop, monkeypatch: py
         patched.setattr(stage, "prepare", fail)
         shop.build(volumes=[VOLUME])
     assert not shop.paths.receipt("unpack").exists()
-    assert shop.build() == "never built"
+    assert shop.build() == "forgotten"
     assert shop.receipt()["digest"] == digest
 
 

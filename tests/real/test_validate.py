@@ -156,12 +156,37 @@ def test_a_volume_of_the_image_must_be_placed(shared_workspace: Workspace) -> No
     assert "VOLUME /srv/media: tmpfs" in shared_workspace.doit("bundle:keeper").stdout
 
 
+def test_what_unpack_took_from_the_image_is_told(shared_workspace: Workspace, tmp_path: Path) -> None:
+    shared_workspace.doit("bundle:hello")
+    layout = shared_workspace.root / "setid"
+    shutil.copytree(shared_workspace.out / "hello" / "image", layout)
+    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+    tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+    program = tmp_path / "su"
+    program.write_bytes(elf())
+    program.chmod(0o4755)
+    words = ["umoci", "insert", "--image", f"{layout}:{tag}", str(program), "/bin/su"]
+    subprocess.run(words, check=True, capture_output=True)
+    spec = f"image: oci:setid:{tag}\n"
+    shared_workspace.spec("setid", spec)
+    shared_workspace.doit("bundle:setid")
+    rules = {finding["rule"]: finding for finding in result(shared_workspace, "setid")["findings"]}
+    assert rules["privilege-dropped"]["severity"] == "info"
+    assert "/bin/su (" in rules["privilege-dropped"]["message"]
+    shared_workspace.spec("setid", spec + "keep_privileged_files: [/bin/su, /bin/none]\n")
+    shared_workspace.doit("bundle:setid")
+    rules = {finding["rule"]: finding for finding in result(shared_workspace, "setid")["findings"]}
+    assert (rules["privileged-file"]["severity"], rules["privileged-file"]["path"]) == ("medium", "/bin/su")
+    assert rules["privileged-file-not-found"]["path"] == "/bin/none"
+    assert "privilege-dropped" not in rules
+
+
 def test_a_named_volume_is_made_for_the_process(shared_workspace: Workspace, volumes: Path) -> None:
     shared_workspace.spec("keeps", HELLO + "volumes: [data:/data]\n")
     done = shared_workspace.doit("bundle:keeps")
     status = (volumes / "keeps" / "data").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (BASE + 65532, BASE + 65532, 0o750)
-    assert "made the volume `data`" in done.stdout
+    assert f"made the volume {volumes}/keeps/data, owner {BASE + 65532}:{BASE + 65532}" in done.stdout
     assert result(shared_workspace, "keeps")["counts"]["high"] == 0
 
 

@@ -15,8 +15,9 @@ from pipeline import proc
 from pipeline.errors import PipelineError
 from pipeline.paths import Project
 from pipeline.run import Argument, Result, ToolFailed
+from pipeline.tools.runtimes import standstill
 from pipeline.tools.runtimes.base import Runtime
-from pipeline.tools.runtimes.crash import explain, plain
+from pipeline.tools.runtimes.crash import explain, plain, printable
 from pipeline.tools.runtimes.ending import Exit, become_subreaper, call, readable, reap
 from pipeline.tools.runtimes.output import Output
 from pipeline.tools.runtimes.record import HeldRecord, Record
@@ -26,6 +27,7 @@ from pipeline.tools.runtimes.shield import shielded
 _VERB_TIMEOUT_S = 60.0
 _DEATH_TIMEOUT_S = 10.0
 _OUTPUT_TIMEOUT_S = 2.0
+_SAID_MAX = 4000
 
 _live: dict[str, Container] = {}
 
@@ -34,8 +36,8 @@ class RuntimeRefused(PipelineError):
     """The runtime would not create or start a container; `said` is all that it had to say."""
 
     def __init__(self, message: str, said: str) -> None:
-        super().__init__("runtime-refused", message, hint=explain(said))
-        self.said = said
+        super().__init__("runtime-refused", printable(message), hint=explain(said))
+        self.said = printable(said)
 
 
 class Container:
@@ -69,7 +71,6 @@ class Container:
         self._pidfd = -1
         self._namespaces: dict[int, int] = {}
         self._held: HeldRecord | None = None
-        self._owner = threading.get_ident()
         self._closing = threading.RLock()
         self.output: Output | None = None
 
@@ -126,16 +127,14 @@ class Container:
     def close(self) -> None:
         """Remove the container and all that is of it; interrupts wait meanwhile. A second call is fine."""
         with shielded(), self._closing:
-            _live.pop(self.id, None)
-            if self._held is None:
-                return
-            if self.pid or threading.get_ident() == self._owner:
+            if self._held is not None:
                 self._remove()
                 self._held.release(remove=not self.left)
-            else:
-                # Its own thread is in `create`, and more may come of it: that is for a sweep.
-                self._held.release(remove=False)
-            self._held = None
+                self._held = None
+            # Last, so that `close_all` waits for a removal that another thread has begun.
+            _live.pop(self.id, None)
+        # Every way out of a container leads through here: what it came to is no news any more.
+        standstill.halt()
 
     def output_ended(self) -> bool:
         """Wait a little for the last words of a program that has ended; False if more may come."""
@@ -145,7 +144,7 @@ class Container:
         become_subreaper()
         _live[self.id] = self
         # The record comes first: from here on, whoever dies, a sweep finds what there is.
-        with shielded():
+        with shielded(), standstill.room():
             self._held = HeldRecord.create(self._project.running, self._record())
             self.output = Output(self._log)
         pid_file = self._scratch / f"{self.id}.pid"
@@ -176,7 +175,7 @@ class Container:
         self.kill()
         self.wait(_DEATH_TIMEOUT_S)
         if self.pid:
-            self._verb("delete", self.runtime.delete(self.id, force=False))
+            self._verb("delete", self.runtime.delete(self.id, force=False), removal=True)
         own = [folder for folder in self.cgroups.values() if self.id in str(folder)]
         state = self.runtime.state_folder(self.id)
         if not self.pid or leftovers(self.id, state, own):
@@ -197,9 +196,11 @@ class Container:
         process: dict[str, Any] = json.loads((self.bundle / "config.json").read_bytes())["process"]
         return process
 
-    def _verb(self, verb: str, words: list[Argument], output_fd: int | None = None) -> Result:
+    def _verb(
+        self, verb: str, words: list[Argument], output_fd: int | None = None, *, removal: bool = False
+    ) -> Result:
         try:
-            result = call(words, _VERB_TIMEOUT_S, output_fd)
+            result = call(words, _VERB_TIMEOUT_S, output_fd, removal=removal)
         except ToolFailed as error:
             result = error.result
         self.timings_ms[verb] = round(result.seconds * 1000, 1)
@@ -208,7 +209,7 @@ class Container:
     def _must(self, verb: str, words: list[Argument], output_fd: int | None = None) -> None:
         result = self._verb(verb, words, output_fd)
         if result.returncode != 0:
-            said = _errors(self._runtime_log) or result.stderr.strip() or result.ended
+            said = (_errors(self._runtime_log) or result.stderr.strip() or result.ended)[:_SAID_MAX]
             raise RuntimeRefused(f"{self.runtime.name} could not {verb} the container: {said}", said)
 
     def _kill_stray(self, pid_file: Path) -> None:
@@ -221,10 +222,12 @@ class Container:
 
 
 def close_all() -> None:
-    """Remove every container that this process still has, whichever thread runs it.
+    """Remove every container that this process still has, whichever thread runs it, and make no more.
 
-    The last net below an interrupted `with`; who leaves by os._exit must call it first.
+    The last net below an interrupted `with`; who leaves by os._exit must call it first. Other threads
+    stand still from here on wherever they would go on with a container.
     """
+    standstill.begin()
     for container in list(_live.values()):
         container.close()
 

@@ -23,7 +23,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "a shared library of the program is missing in the image, or LD_LIBRARY_PATH does not lead to it",
     ),
     (
-        r"exec[^\n]*no such file or directory|exec: [^\n]*ENOENT|open executable: No such file",
+        r"\bexec[^\n]*no such file or directory|exec: [^\n]*ENOENT|open executable: No such file",
         "the program, or the interpreter or loader that it names, is not in the image: see `entrypoint`",
     ),
     (
@@ -119,6 +119,15 @@ def plain(line: str) -> str:
             if {"msg", "level"} <= entry.keys():
                 return str(entry["msg"]).strip()
     return line
+
+
+def printable(text: str) -> str:
+    """Return text of a container or an image as a terminal may get it: no control characters but \\n and \\t.
+
+    An image could else move the cursor, recolour our words or retitle the window; bidirectional marks
+    count as control characters here.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def explain(said: str) -> str | None:

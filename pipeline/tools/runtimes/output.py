@@ -28,9 +28,10 @@ class Output:
 
     def close_writer(self) -> None:
         """Close our end for writing, so that the pipe ends when the container's last process does."""
-        if self.write_fd >= 0:
-            os.close(self.write_fd)
-            self.write_fd = -1
+        # In one step, since an interrupt may bring two threads here.
+        fd, self.write_fd = self.write_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def finish(self, timeout_s: float) -> bool:
         """Wait until everything is read; False when something still holds the pipe open."""

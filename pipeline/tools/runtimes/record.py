@@ -69,8 +69,9 @@ class HeldRecord:
             return
         if remove:
             self.path.unlink(missing_ok=True)
-        os.close(self._fd)
-        self._fd = -1
+        # An interrupt between the two must not lead to a second close, perhaps of another file.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 @contextmanager

@@ -22,8 +22,3 @@ def get(name: str) -> Runtime:
         require(name, "run bundles")
         raise AssertionError(f"{name} appeared just now")
     return found
-
-
-def installed() -> list[Runtime]:
-    """Return the runtimes of this host, in the order in which they are tried."""
-    return [found for name in ADAPTERS if (found := find(name))]

@@ -18,6 +18,8 @@ from pipeline.tools.runtimes.registry import ADAPTERS
 _DELETE_TIMEOUT_S = 30.0
 _DEATH_TIMEOUT_S = 10.0
 _PAUSE_S = 0.01
+_EXITING_TIMEOUT_S = 2.0
+_LOOK_PAUSE_S = 0.05
 
 
 def remove(record: Record) -> list[str]:
@@ -162,8 +164,16 @@ def _delete(record: Record) -> None:
 def namespace_leftovers(inodes: Collection[int]) -> list[str]:
     """Return the processes and mounts that keep one of these namespaces alive; zombies do not.
 
+    Looks again for up to 2 s: a killed process keeps its namespaces until the kernel has taken it apart.
     The caller holds the namespaces open: the kernel gives the inode of a namespace that ended to the next.
     """
+    end = time.monotonic() + _EXITING_TIMEOUT_S
+    while (left := _namespace_holders(inodes)) and time.monotonic() < end:
+        time.sleep(_LOOK_PAUSE_S)
+    return left
+
+
+def _namespace_holders(inodes: Collection[int]) -> list[str]:
     left = []
     known = set(inodes)
     for pid in proc.processes() if known else ():
