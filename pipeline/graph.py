@@ -69,7 +69,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "keep_privileged_files", "waive"),
+            keys=("healthcheck", "waive"),
             tools=("runc",),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},

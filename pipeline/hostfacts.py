@@ -45,6 +45,7 @@ def _known_limits() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "hard": {name: resource.getrlimit(getattr(resource, name))[1] for name in names},
+        "pid_max": _content(Path("/proc/sys/kernel/pid_max")),
         "lsm": _content(Path("/sys/kernel/security/lsm")),
         "controllers": [name for name in _CONTROLLERS if os.path.exists(f"/sys/fs/cgroup/{name}")],
     }
@@ -70,14 +71,15 @@ def _profile(project: Project, _bundle: str, spec: Spec) -> str:
     return _content(project.seccomp_sources / f"{spec['seccomp']}.yaml")
 
 
-def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[int] | None]:
-    """Kind, owner and mode of the source of each volume; None for one that is not there."""
+def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[Any] | None]:
+    """Where the source of each volume really is, its kind, owner and mode; None where there is none."""
     paths = project.bundle(bundle)
     sources = [
         paths.volume(volume["source"]) if volume["type"] == "volume" else project.root / volume["source"]
         for volume in spec["volumes"]
     ]
-    return {str(source): _status(source) for source in sources}
+    found = {source: _status(source) for source in sources}
+    return {str(source): [os.path.realpath(source), *seen] if seen else None for source, seen in found.items()}
 
 
 def _bind_files(project: Project, _bundle: str, spec: Spec) -> list[str]:

@@ -92,6 +92,12 @@ def status(pid: Pid) -> dict[str, str]:
     return {name: value.strip() for name, value in pairs}
 
 
+def is_zombie(pid: Pid) -> bool:
+    """True when a process has ended and waits for its parent to notice."""
+    # In proc(5)'s stat, the second field is the name in brackets, which may hold anything, brackets too.
+    return text(pid, "stat").rpartition(")")[2].split()[:1] in (["Z"], ["X"])
+
+
 def id_map(pid: Pid, kind: str) -> list[tuple[int, int, int]]:
     """Return `uid_map` or `gid_map`: rows of (inside, outside, count), outside as this process counts."""
     rows = (line.split() for line in _lines(pid, kind))

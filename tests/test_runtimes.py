@@ -331,6 +331,11 @@ def test_this_process_in_proc() -> None:
     """Against what Python knows of itself."""
     me = os.getpid()
     assert proc.status(me)["Pid"] == str(me)
+    assert not proc.is_zombie(me)
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert proc.is_zombie(child.pid)
+    assert not proc.is_zombie(child.pid)
     assert set(proc.namespaces(me)) >= {"mnt", "net", "pid", "user"}
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert proc.limits(me)["RLIMIT_NOFILE"] == (soft, hard)

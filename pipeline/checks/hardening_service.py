@@ -1,4 +1,4 @@
-"""Hardening of the smaller settings: what is odd for a service, or shares more of the machine than it need.
+"""Hardening of the smaller settings: what is odd for a service, or shares more of the machine than it needs.
 
 Sources: runtime-spec config.md and config-linux.md; CIS Docker Benchmark 5.2 and 5.3; personality(2).
 """

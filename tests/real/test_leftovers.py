@@ -374,7 +374,8 @@ def test_an_interrupt_of_two_at_once_leaves_nothing(shared_workspace: Workspace,
         process = workspace.start("-n", "2", "-P", "thread", *BOTH)
         wait_for(partial(has_begun, workspace, process))
         time.sleep(step * 0.015)
-        os.killpg(process.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
         out, errors = process.communicate(timeout=30)
         assert containers(workspace) == []
         assert [line for line in traces("cooperage-hello") if str(os.getpid()) not in line] == []

@@ -180,6 +180,8 @@ class Container:
         state = self.runtime.state_folder(self.id)
         if not self.pid or leftovers(self.id, state, own):
             self.left = remove(self._record())
+            # Its own thread may have learnt of the first process while this one was removing it.
+            self.wait(0)
         self.left += namespace_leftovers(self._namespaces.keys())
         if self.output is not None and not self.output.finish(_OUTPUT_TIMEOUT_S):
             self.left.append("a process that holds the container's output open")

@@ -178,6 +178,9 @@ def _namespace_holders(inodes: Collection[int]) -> list[str]:
     known = set(inodes)
     for pid in proc.processes() if known else ():
         if not known.isdisjoint(proc.namespaces(pid, ("mnt", "net", "pid")).values()):
+            if proc.is_zombie(pid):
+                # It shows its pid namespace until its parent has asked how it ended.
+                continue
             left.append(f"process {pid} in a namespace of the container")
     pinned = [mount for mount in proc.mounts() if mount.fstype == "nsfs"]
     return left + [f"mount {m.target} of {m.root}" for m in pinned if _inode(m.root) in inodes]
