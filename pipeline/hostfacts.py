@@ -79,7 +79,9 @@ def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[Any] | N
         for volume in spec["volumes"]
     ]
     found = {source: _status(source) for source in sources}
-    return {str(source): [os.path.realpath(source), *seen] if seen else None for source, seen in found.items()}
+    return {
+        str(source): [os.path.realpath(source), *seen] if seen else None for source, seen in found.items()
+    }
 
 
 def _bind_files(project: Project, _bundle: str, spec: Spec) -> list[str]:
