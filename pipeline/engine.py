@@ -118,15 +118,17 @@ class Engine:
                 fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
-    def sweep(self) -> Iterator[str]:
-        """Remove the work folders of processes that died; yield a line for each, also where it stays."""
+    def sweep(self) -> list[str]:
+        """Remove the work folders of processes that died; return a line for each, also where it stays."""
+        said = []
         with os.scandir(self.project.tmp) as folders:
             names = [folder.name for folder in folders]
         for name in names:
             with _try_lock(self.project.locks / name.rsplit(".", 1)[0]) as ours:
                 # Gone by now: its owner was not dead, but done.
                 if ours and (self.project.tmp / name).exists():
-                    yield _swept(self.project.tmp / name)
+                    said.append(_swept(self.project.tmp / name))
+        return said
 
     def _parts(self, step: Step) -> Parts:
         spec = self.specs[step.bundle]

@@ -5,6 +5,7 @@ And what a run left that could not end politely: swept by the next one.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ def end_politely(tell: Callable[[str], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    atexit.register(_end_undisturbed)
     usual = sys.excepthook
 
     def hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
@@ -63,6 +65,12 @@ def sweep(engine: Engine, tell: Callable[[str], None], note: Callable[[str], Non
             note(f"could not sweep all that an interrupted run left: {error.message}")
         except OSError as fault:
             note(f"could not sweep all that an interrupted run left: {of_system(fault).message}")
+
+
+def _end_undisturbed() -> None:
+    """All is done and said: a signal now must not turn that into something else."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _close_containers() -> None:

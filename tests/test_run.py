@@ -61,12 +61,12 @@ def test_time_runs_out_for_the_whole_group() -> None:
 def test_a_missing_tool_names_the_way_to_get_it() -> None:
     with pytest.raises(PipelineError) as caught:
         require("no-such-tool", "copy images")
-    assert str(caught.value) == (
-        "error[missing-tool]: no-such-tool, needed to copy images, is not installed"
-    )
+    assert str(caught.value) == ("error[missing-tool]: no-such-tool, needed to copy images, is not installed")
 
 
-def test_a_missing_tool_of_ours_names_its_package_on_each_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tool_of_ours_names_its_package_on_each_distribution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("pipeline.run.which", lambda name: None)
     with pytest.raises(PipelineError) as caught:
         require("newuidmap", "map ids")

@@ -111,7 +111,7 @@ KEYS: dict[str, tuple[str, list[str]]] = {
     "annotations": ("annotations: {org.example.a: b}", FROM_SPEC),
     "seccomp": ("seccomp: unconfined\nwaive: {seccomp-missing: tested here}", ["seccomp", *FROM_SPEC]),
     "userns": ("userns: '2000100000:65536'", FROM_UNPACK),
-    "keep_privileged_files": ("keep_privileged_files: [/bin/busybox]", FROM_UNPACK),
+    "keep_privileged_files": ("keep_privileged_files: [/bin/busybox]", ["unpack", "spec"]),
     "oci_version": ("oci_version: 1.1.0", FROM_SPEC),
     "waive": ("waive: {waiver-unused: not needed but tried}", FROM_VALIDATE),
 }
