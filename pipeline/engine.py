@@ -152,30 +152,12 @@ class Engine:
     def _build(self, step: Step, state: Assessment) -> None:
         import importlib
 
-        from pipeline.model.bundle import Bundle
-
         paths = self.project.bundle(step.bundle)
         folder = self.project.tmp / f"{step.bundle}.{step.label}.{os.urandom(4).hex()}"
-        folder.mkdir(mode=0o700)
-        log = paths.log(step.label)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_bytes(b"")
-        declared: Any = Declared(Bundle.from_values(dict(self.specs[step.bundle])), step.stage)
-        work = Work(
-            step=step,
-            spec=declared,
-            work=folder,
-            paths=paths,
-            project=self.project,
-            log=log,
-            parts=state.parts,
-            previous=state.receipt,
-            reason=state.stale or "",
-            voice=self._voice,
-            _receipts=lambda label: self.receipt(step.bundle, label),
-        )
         error = paths.error(step.label)
         try:
+            folder.mkdir(mode=0o700)
+            work = self._work(step, state, folder)
             output: Output = importlib.import_module(step.stage.module).build(work)
             self._commit(step, state, folder, output)
             error.unlink(missing_ok=True)
@@ -188,6 +170,28 @@ class Engine:
             raise
         finally:
             remove_tree(folder)
+
+    def _work(self, step: Step, state: Assessment, folder: Path) -> Work:
+        from pipeline.model.bundle import Bundle
+
+        paths = self.project.bundle(step.bundle)
+        log = paths.log(step.label)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        declared: Any = Declared(Bundle.from_values(dict(self.specs[step.bundle])), step.stage)
+        return Work(
+            step=step,
+            spec=declared,
+            work=folder,
+            paths=paths,
+            project=self.project,
+            log=log,
+            parts=state.parts,
+            previous=state.receipt,
+            reason=state.stale or "",
+            voice=self._voice,
+            _receipts=lambda label: self.receipt(step.bundle, label),
+        )
 
     def _commit(self, step: Step, state: Assessment, folder: Path, output: Output) -> None:
         paths = self.project.bundle(step.bundle)
