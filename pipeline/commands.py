@@ -229,8 +229,14 @@ def _row_in_words(row: dict[str, Any]) -> str:
 
 def _explained(make: Makefile, step: Step) -> dict[str, Any]:
     state = make.engine.assess(step)
-    old = state.receipt["parts"] if state.receipt else None
-    return {"stale": state.stale, "old": old, "new": state.parts}
+    old = _without_secrets(state.receipt["parts"]) if state.receipt else None
+    return {"stale": state.stale, "old": old, "new": _without_secrets(state.parts)}
+
+
+def _without_secrets(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts with the names of variables alone: their values may be secrets, and this ends in logs."""
+    spec = parts["spec"]
+    return {**parts, "spec": {**spec, "environment": sorted(spec.get("environment", ()))}}
 
 
 def _print_explained(make: Makefile, name: str, told: dict[str, Any]) -> None:

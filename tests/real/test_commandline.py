@@ -265,3 +265,19 @@ class TestOtherUsers:
             "out/ holds only what can be built again\n"
         )
         assert files(theirs.out) == before
+
+
+def test_values_of_variables_are_never_shown(workspace: Workspace) -> None:
+    hello = workspace.root / "specs" / "hello.yaml"
+    text = hello.read_text()
+    hello.write_text(text + "environment: {API_TOKEN: planted-one}\n")
+    workspace.doit("seccomp:hello", "copy:hello", "spec:hello")
+    hello.write_text(text + "environment: {API_TOKEN: planted-two}\n")
+    told = (
+        workspace.doit("explain", "spec:hello").stdout
+        + workspace.doit("explain", "spec:hello", "--json").stdout
+    )
+    told += workspace.doit("status", "hello").stdout + workspace.doit("spec:hello").stdout
+    assert "API_TOKEN" in told
+    assert "planted" not in told
+    assert (workspace.out / "hello" / "stages" / "spec.json").stat().st_mode & 0o777 == 0o600
