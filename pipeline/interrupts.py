@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 from pipeline.engine import Engine
 from pipeline.errors import PipelineError
 from pipeline.preflight import of_system
+
+_TIDIERS: list[Callable[[], object]] = []
 
 
 def end_politely(tell: Callable[[str], None]) -> None:
@@ -34,8 +37,12 @@ def end_politely(tell: Callable[[str], None]) -> None:
         if not issubclass(kind, KeyboardInterrupt):
             usual(kind, value, trace)
             return
+        _end_undisturbed()
         tell(f"interrupted by {received[-1].name}; what was finished is kept, `doit` goes on from there")
         _close_containers()
+        for tidy in _TIDIERS:
+            with suppress(PipelineError, OSError):
+                tidy()
         sys.stdout.flush()
         sys.stderr.flush()
         # Threads of `doit -n` would hold the exit back; the tools that they run die with us.
@@ -65,6 +72,11 @@ def sweep(engine: Engine, tell: Callable[[str], None], note: Callable[[str], Non
             note(f"could not sweep all that an interrupted run left: {error.message}")
         except OSError as fault:
             note(f"could not sweep all that an interrupted run left: {of_system(fault).message}")
+
+
+def tidy_up_with(action: Callable[[], object]) -> None:
+    """Have `action` called when an interrupt ends the process: it may have hit what tidies up by itself."""
+    _TIDIERS.append(action)
 
 
 def _end_undisturbed() -> None:

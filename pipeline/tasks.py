@@ -18,7 +18,7 @@ from pipeline.clean import REST, Removals
 from pipeline.engine import Engine
 from pipeline.errors import PipelineError, PipelineErrors
 from pipeline.graph import RUNTIMES, STAGES, Step
-from pipeline.interrupts import end_politely, sweep
+from pipeline.interrupts import end_politely, sweep, tidy_up_with
 from pipeline.paths import Project
 from pipeline.pins import Pins
 from pipeline.preflight import BUILD_STAGES
@@ -55,6 +55,7 @@ class Makefile:
         preflight.announce(self.selection, self._unpinned, self.console.line)
         if self.selection.builds:
             sweep(self.engine, self.console.line, self.console.note)
+            tidy_up_with(self.engine.sweep)
         if self.project.is_ours:
             atexit.register(self.engine.fingerprints.save)
 
