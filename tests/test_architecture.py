@@ -42,6 +42,7 @@ RANKS = {
     "receipts": 4,
     "work": 4,
     "engine": 4,
+    "examine": 4,
     "pins": 4,
     "newspec": 4,
     "stages": 5,

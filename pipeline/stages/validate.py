@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checks.form import read_form
-from pipeline.checks.index import judge, ordered
-from pipeline.checks.subject import HostFacts, ImageFacts, Intent, PrivilegedFile, Subject, UnpackFacts
+from pipeline.checks.index import ordered
+from pipeline.checks.subject import HostFacts, ImageFacts, Intent, PrivilegedFile, UnpackFacts
 from pipeline.checks.text import cleaned, counts, finding_value, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
+from pipeline.examine import examine
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
-from pipeline.observe.rootfs import HostLook, RootfsLook
-from pipeline.tools import libseccomp
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
@@ -32,7 +30,7 @@ def build(work: Work) -> Output:
     """Write findings.json. Raises StageFailed with every finding when one at `FAIL_ON` or above stands."""
     runtime = registry.get(_RUNTIME)
     version = work.tool_version(_RUNTIME)
-    findings = apply_waivers(examine(work, host_facts(runtime.name, version)), work.spec.waive)
+    findings = apply_waivers(_findings(work, host_facts(runtime.name, version)), work.spec.waive)
     tried: dict[str, Any] = {"name": runtime.name, "version": version, "dry_run": "not tried"}
     if not standing(findings):
         refusal = _dry_run(work, runtime)
@@ -46,27 +44,17 @@ def build(work: Work) -> Output:
     return Output({"counts": counts(findings), "runtime": tried})
 
 
-def examine(work: Work, host: HostFacts) -> list[Finding]:
-    """Return what the judge finds in form, meaning, bundle, host and hardening; nothing is run."""
-    name = str(work.paths.config.relative_to(work.project.root))
-    form = read_form(name, work.paths.config.read_text(errors="surrogateescape"))
-    if form.document is None or form.config is None:
-        return form.findings
-    subject = Subject(
-        document=form.document,
-        config=form.config,
-        folder=str(work.paths.bundle.resolve()),
-        rootfs=RootfsLook(work.paths.rootfs),
-        host_view=HostLook(),
-        host=host,
+def _findings(work: Work, host: HostFacts) -> list[Finding]:
+    return examine(
+        work.paths.config,
+        str(work.paths.config.relative_to(work.project.root)),
+        host,
         image=_image(work),
         intent=_intent(work),
         unpacked=_unpacked(work),
         changed=tuple(changed_entries(work.paths.rootfs, work.paths.tree_record)),
         is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
-        is_syscall=libseccomp.is_known,
     )
-    return [*form.findings, *judge(subject)]
 
 
 def standing(findings: list[Finding]) -> list[Finding]:

@@ -15,12 +15,9 @@ from typing import Any
 import pytest
 
 from pipeline.checks import seccomp_floor
-from pipeline.checks.form import read_form
-from pipeline.checks.index import judge
-from pipeline.checks.subject import Subject
+from pipeline.examine import examine
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import held_capabilities, host_facts
-from pipeline.observe.rootfs import HostLook, RootfsLook
 from pipeline.tools.runtimes import registry
 from tests.conftest import Workspace
 from tests.judged import elf
@@ -41,18 +38,8 @@ def result(workspace: Workspace, name: str) -> dict[str, Any]:
 def judged(folder: Path) -> dict[str, Finding]:
     """The findings on a bundle from elsewhere, by rule."""
     version = registry.get("runc").version().number
-    form = read_form("config.json", (folder / "config.json").read_text())
-    assert form.document is not None
-    assert form.config is not None
-    subject = Subject(
-        form.document,
-        form.config,
-        str(folder),
-        RootfsLook(folder / "rootfs"),
-        HostLook(),
-        host_facts("runc", version),
-    )
-    return {finding.rule: finding for finding in [*form.findings, *judge(subject)]}
+    found = examine(folder / "config.json", "config.json", host_facts("runc", version))
+    return {finding.rule: finding for finding in found}
 
 
 @pytest.fixture
