@@ -204,7 +204,7 @@ class Makefile:
             "basename": step.task,
             "actions": [(self.run_step, [step, fresh])],
             "task_dep": needs,
-            "targets": [str(self.project.bundle(step.bundle).receipt(step.label))],
+            "targets": [f"{self.project.bundle(step.bundle).stages}/{step.label}.json"],
             "uptodate": [fresh],
             "clean": self.removals.cleaning(step.task),
             "doc": f"{step.bundle}: {_DOCS[step.stage.name]}",
