@@ -35,12 +35,16 @@ from pipeline.work import Declared, Output, StageFailed, Voice, Work
 
 @dataclass(frozen=True)
 class Assessment:
-    """Whether a step is fresh: `stale` says why not, in words; `parts` is what its key was made of."""
+    """Whether a step is fresh: `stale` says why not, in words; `parts` is what its key is made of."""
 
     parts: Parts
-    key: str
     stale: str | None
     receipt: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """The digest of the parts."""
+        return _key(self.parts)
 
 
 class Engine:
@@ -63,17 +67,16 @@ class Engine:
     def assess(self, step: Step) -> Assessment:
         """Compute the step's key from what is there now and compare it with its receipt."""
         parts = self._parts(step)
-        key = sha256_bytes(compact_json(parts))
         paths = self.project.bundle(step.bundle)
         receipt = self.receipt(step.bundle, step.label)
         stale: str | None
         if receipt is None:
             stale = _without_receipt(step, paths)
-        elif receipt["key"] != key:
+        elif receipt["parts"] != parts and receipt["key"] != _key(parts):
             stale = reason(receipt["parts"], parts)
         else:
             stale = damage(paths, receipt["outputs"])
-        return Assessment(parts, key, stale, receipt)
+        return Assessment(parts, stale, receipt)
 
     def receipt(self, bundle: str, label: str) -> dict[str, Any] | None:
         """The receipt of a stage, or None where there is none that can be read."""
@@ -232,6 +235,10 @@ class Engine:
                 self._voice.say(step.task, "another doit is building it; waiting for that one")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _key(parts: Parts) -> str:
+    return sha256_bytes(compact_json(parts))
 
 
 def _swept(folder: Path) -> str:
