@@ -181,7 +181,10 @@ def _grouped(subject: Subject, counts: Callable[[Reason], bool], by: str) -> dic
 
 def _finding(rule: str, severity: Severity, listed: Told) -> Finding:
     _, first = listed[0]
-    message = "; ".join(f"{row.where} {reason.reason}" for row, reason in listed)
+    told: dict[str, list[str]] = {}
+    for row, reason in listed:
+        told.setdefault(row.where, []).append(reason.reason)
+    message = "; ".join(f"{where} {', and '.join(reasons)}" for where, reasons in told.items())
     mends = dict.fromkeys(reason.mend for _, reason in listed if reason.mend)
     sources = dict.fromkeys(reason.evidence for _, reason in listed)
     return Finding(rule, severity, message, first.path, "; or ".join(mends), "; ".join(sources))

@@ -6,66 +6,70 @@ Each function answers with the JSON paths of config.json where the feature is us
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, reduce
 
 from pipeline.checks.rawjson import Node
 from pipeline.checks.subject import Subject
 from pipeline.model.runtime import child_path
+from pipeline.model.runtime_base import Part
 
 Paths = Iterator[str]
+Trail = tuple[str | int, ...]
 # Members of these are named by whoever writes them.
-_FREE_KEYS = ("annotations", "sysctl", "unified", "rdma")
+_FREE_KEYS = frozenset({"annotations", "sysctl", "unified", "rdma"})
 
 
 def duplicate_keys(subject: Subject) -> Paths:
     """A key that is there twice in one object."""
-    for path, keys, _ in _objects(subject.document.root, ""):
-        for key in sorted({key for key in keys if keys.count(key) > 1}):
-            yield child_path(path, key)
+    for trail, node in _all_objects(subject):
+        keys = [key for key, _, _ in node.members or ()]
+        if len(set(keys)) < len(keys):
+            yield from (_path((*trail, key)) for key in sorted({k for k in keys if keys.count(k) > 1}))
 
 
 def key_case(subject: Subject) -> Paths:
     """A key that is right but for capitals."""
     known = _known_keys()
-    for path, keys, free in _objects(subject.document.root, ""):
-        for key in keys if not free else ():
-            if known.get(key.casefold()) not in (None, key):
-                yield child_path(path, key)
+    for trail, node in _all_objects(subject):
+        if not _FREE_KEYS.intersection(trail):
+            for key, _, _ in node.members or ():
+                if known.get(key.casefold(), key) != key:
+                    yield _path((*trail, key))
 
 
-def _objects(node: Node, path: str, *, free: bool = False) -> Iterator[tuple[str, list[str], bool]]:
-    """Every object with its path, its keys as written, and whether these are whatever its author likes."""
+def _all_objects(subject: Subject) -> list[tuple[Trail, Node]]:
+    made = subject.cache.get("objects")
+    if not isinstance(made, list):
+        made = subject.cache["objects"] = list(_objects(subject.document.root, ()))
+    return made
+
+
+def _objects(node: Node, trail: Trail) -> Iterator[tuple[Trail, Node]]:
+    """Every object with the keys and indices that lead to it."""
     if node.members is not None:
-        yield path, [key for key, _, _ in node.members], free
+        yield trail, node
         for key, _, child in node.members:
-            yield from _objects(child, child_path(path, key), free=free or key in _FREE_KEYS)
-    for index, child in enumerate(node.items or ()):
-        yield from _objects(child, child_path(path, index), free=free)
+            if child.members or child.items:
+                yield from _objects(child, (*trail, key))
+    # The items of a list are of one kind, and a list of words is the most frequent one.
+    elif node.items and (node.items[0].members is not None or any(i.members for i in node.items)):
+        for index, child in enumerate(node.items):
+            yield from _objects(child, (*trail, index))
+
+
+def _path(trail: Trail) -> str:
+    return reduce(child_path, trail, "")
 
 
 @cache
 def _known_keys() -> dict[str, str]:
     """Every key of the specification by its spelling in small letters."""
-    import msgspec.inspect as types
-
-    from pipeline.model.runtime import RuntimeConfig
-
     found: dict[str, str] = {}
-    waiting: list[types.Type] = [types.type_info(RuntimeConfig)]
+    waiting: list[type[Part]] = [Part]
     while waiting:
-        kind = waiting.pop()
-        if isinstance(kind, types.StructType):
-            for field in kind.fields:
-                found[field.encode_name.casefold()] = field.encode_name
-                waiting.append(field.type)
-        elif isinstance(kind, types.UnionType):
-            waiting += kind.types
-        elif isinstance(kind, types.VarTupleType):
-            waiting.append(kind.item_type)
-        elif isinstance(kind, types.DictType):
-            waiting.append(kind.value_type)
-        elif isinstance(kind, types.Metadata):
-            waiting.append(kind.type)
+        part = waiting.pop()
+        waiting += part.__subclasses__()
+        found |= {name.casefold(): name for name in part.__struct_encode_fields__}
     return found
 
 
