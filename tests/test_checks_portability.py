@@ -530,6 +530,16 @@ def test_what_is_passed_over_and_no_protection_is_a_small_matter(runtime: str, s
     assert "passes over `domainname`" in finding.message
 
 
+def test_what_is_refused_anyhow_is_told_once() -> None:
+    case = Case()
+    without_namespace("network")(case)
+    case.change_facts(runtime="crun", runtime_version="1.8.1")
+    crun = found(case)["crun"]
+    assert [reason.drops for reason in crun.reasons if reason.feature == "host-net-sysfs"] == [True]
+    assert about(case, "sysfs-host-network")
+    assert not about(case, "drops-mount-flags")
+
+
 def test_the_matrix_in_json() -> None:
     case = Case()
     case.change_facts(runtimes=(CRUN,))

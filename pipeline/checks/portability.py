@@ -23,6 +23,8 @@ USES: dict[str, Callable[[Subject], Iterator[str]]] = {
     **uses_spelling.USES,
 }
 """Where a bundle uses each feature of the table."""
+# A check of its own refuses these whatever the runtime (form, host); here they only stand in the matrix.
+_REFUSED_ANYHOW = frozenset({"duplicate-keys", "key-case", "host-net-sysfs"})
 
 
 class Verdict(Enum):
@@ -175,7 +177,8 @@ def _grouped(subject: Subject, counts: Callable[[Reason], bool], by: str) -> dic
     found: dict[tuple[str, Standing], Told] = {}
     for row in rows(subject):
         for reason in filter(counts, row.reasons):
-            found.setdefault((getattr(reason, by), row.standing), []).append((row, reason))
+            if reason.feature not in _REFUSED_ANYHOW:
+                found.setdefault((getattr(reason, by), row.standing), []).append((row, reason))
     return found
 
 
