@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import runtimefacts
+from pipeline import proc, runtimefacts
 from pipeline.checks import portability
 from pipeline.checks.announced import unannounced
 from pipeline.checks.form import read_form
@@ -18,6 +18,7 @@ from pipeline.checks.portability import USES, Row, Standing, Verdict
 from pipeline.checks.subject import HIGH, INFO, LOW, Subject
 from pipeline.model.nouns import Finding
 from pipeline.model.truths.nouns import Effect, FoundRuntime
+from pipeline.observe.host import host_facts
 from pipeline.paths import Project
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
@@ -413,6 +414,20 @@ def test_what_a_structure_leaves_out_is_unknown(features: dict[str, Any]) -> Non
     assert list(unannounced(subject(Case()), features)) == []
 
 
+@pytest.mark.parametrize("odd", [None, 7, "x", [], [7], {}, {"enabled": None}, {"idmap": 7}])
+def test_what_breaks_the_shape_says_nothing(odd: object) -> None:
+    case = Case()
+    case.config |= {"ociVersion": "1.1.0", "hooks": {"poststart": [{"path": "/bin/x"}]}}
+    case.linux["seccomp"]["flags"] = ["SECCOMP_FILTER_FLAG_LOG"]
+    names = ("namespaces", "capabilities", "cgroup", "seccomp", "apparmor", "mountExtensions", "intelRdt")
+    for features in (
+        {"linux": odd, "hooks": odd if not isinstance(odd, list) else None},
+        {"linux": {name: odd for name in names if not isinstance(odd, list)}},
+        {"linux": {"seccomp": {name: odd for name in ("actions", "archs") if not isinstance(odd, list)}}},
+    ):
+        assert list(unannounced(subject(case), features)) == []
+
+
 def found(case: Case, *runtimes: FoundRuntime) -> dict[str, Row]:
     """The matrix of a case on a host with these runtimes."""
     case.change_facts(runtimes=runtimes)
@@ -624,3 +639,19 @@ def test_a_runtime_that_cannot_say_says_nothing(
     runtime("sleep 5")
     project = Project(tmp_path)
     assert runtimefacts.found_runtimes(project, {"runc": "1 (x)"}) == (FoundRuntime("runc", "1", None),)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [(("cgroup", "cgroup2"), "hybrid"), (("cgroup",), "v1"), (("cgroup2",), "v2"), ((), "")],
+)
+def test_the_hierarchies_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], said: str
+) -> None:
+    mounts = [
+        proc.Mount(2, 1, "0:2", "/", f"/cg/{kind}", frozenset(), (), kind, kind, frozenset({"rw"}))
+        for kind in kinds
+    ]
+    monkeypatch.setattr(proc, "cgroup_roots", lambda: mounts)
+    assert host_facts("runc", "1.1.5", (CRUN,)).cgroups == said
+    assert host_facts("runc", "1.1.5", (CRUN,)).runtimes == (CRUN,)

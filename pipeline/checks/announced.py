@@ -34,7 +34,7 @@ _VFS = _PROTECTING | frozenset(
 
 def unannounced(subject: Subject, features: Mapping[str, Any]) -> Iterator[Use]:
     """Yield what the bundle uses and the runtime does not list."""
-    linux = features.get("linux") or {}
+    linux = _part(features, "linux")
     yield from _version(subject, features)
     yield from _hooks(subject, features)
     yield from _mount_options(subject, features)
@@ -107,8 +107,7 @@ def _security_modules(subject: Subject, linux: Mapping[str, Any]) -> Iterator[Us
 
 def _cgroups(subject: Subject, linux: Mapping[str, Any]) -> Iterator[Use]:
     version = {"hybrid": "v1", "v1": "v1", "v2": "v2"}.get(subject.host.cgroups)
-    supported = linux.get("cgroup")
-    if version and isinstance(supported, Mapping) and supported.get(version) is False:
+    if version and _part(linux, "cgroup").get(version) is False:
         yield "cgroup", Effect.REFUSES, "", "linux.resources", f"was built without cgroup {version}"
 
 
@@ -119,7 +118,7 @@ def _seccomp(subject: Subject, linux: Mapping[str, Any]) -> Iterator[Use]:
     if _is_off(linux, "seccomp"):
         yield "seccomp", Effect.IGNORES, "seccomp", "linux.seccomp", "was built without seccomp"
         return
-    known = linux.get("seccomp") or {}
+    known = _part(linux, "seccomp")
     flags = _listed(known, "supportedFlags") or _listed(known, "knownFlags")
     operators = {arg.op for rule in profile.syscalls or () for arg in rule.args or ()}
     yield from _unlisted("seccomp-actions", _actions(profile), _listed(known, "actions"))
@@ -139,7 +138,7 @@ def _unlisted(feature: str, used: Collection[str], known: Collection[str] | None
 
 
 def _extensions(subject: Subject, linux: Mapping[str, Any]) -> Iterator[Use]:
-    if _is_off(linux.get("mountExtensions") or {}, "idmap"):
+    if _is_off(_part(linux, "mountExtensions"), "idmap"):
         for path, mount in subject.mounts:
             if mount.uid_mappings or mount.gid_mappings:
                 reason = "says that it passes over the id mappings of a mount"
@@ -162,6 +161,10 @@ def _listed(where: Mapping[str, Any], key: str) -> Sequence[str] | None:
     return found if isinstance(found, list) else None
 
 
-def _is_off(where: Mapping[str, Any], key: str) -> bool:
+def _part(where: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = where.get(key)
-    return isinstance(found, Mapping) and found.get("enabled") is False
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_off(where: Mapping[str, Any], key: str) -> bool:
+    return _part(where, key).get("enabled") is False

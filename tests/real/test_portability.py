@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,9 @@ from tests.test_checks_portability import subject
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
 
-def result(workspace: Workspace) -> dict[str, Any]:
-    """What findings.json says of hello."""
-    found: dict[str, Any] = json.loads((workspace.out / "hello/validate/findings.json").read_text())
+def result(workspace: Workspace, name: str = "hello") -> dict[str, Any]:
+    """What findings.json says of a bundle."""
+    found: dict[str, Any] = json.loads((workspace.out / name / "validate/findings.json").read_text())
     return found
 
 
@@ -47,6 +48,22 @@ def test_the_shipped_bundle_keeps_its_protections_under_what_is_here(shared_work
     }
     kept = json.loads((shared_workspace.root / "out/.state/cache/features.json").read_text())
     assert {name.partition(" ")[0] for name in kept} == set(registry.ADAPTERS)
+
+
+def test_a_verdict_is_what_a_run_shows(shared_workspace: Workspace, volumes: Path) -> None:
+    """A writable volume: where the table says that crun loses its flags, `smoke` sees that it does."""
+    spec = "image: demo:busybox-httpd\nhealthcheck: {http: 'http://:8080/'}\nvolumes: [data:/data]\n"
+    shared_workspace.spec("keeps", spec)
+    shared_workspace.doit("bundle:keeps")
+    found = result(shared_workspace, "keeps")
+    is_old = version_numbers(registry.get("crun").version().number) < (1, 21)
+    assert found["portability"]["crun"]["verdict"] == ("weaker" if is_old else "full")
+    told = {finding["rule"]: finding["severity"] for finding in found["findings"]}
+    assert told.get("drops-bind-flags") == ("low" if is_old else None)
+    done = shared_workspace.doit("smoke:keeps/crun", code=int(is_old))
+    assert ("not-as-configured" in done.stdout + done.stderr) is is_old
+    assert found["portability"]["runc"]["verdict"] == "full"
+    shared_workspace.doit("smoke:keeps/runc")
 
 
 def test_the_real_runc_announces_all_that_a_good_bundle_uses() -> None:
