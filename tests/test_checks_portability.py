@@ -292,7 +292,7 @@ def test_every_use_has_its_case() -> None:
 # In the shape of runtime-spec, features.md; the values are those of a runtime that can do little.
 POOR: dict[str, Any] = {
     "ociVersionMin": "1.0.0",
-    "ociVersionMax": "1.0.2-dev",
+    "ociVersionMax": "1.1.0-dev",
     "hooks": ["prestart", "poststop"],
     "mountOptions": ["bind", "nosuid", "nodev", "noexec", "ro", "rw"],
     "linux": {
@@ -322,8 +322,8 @@ FILTERED = [{"names": ["close"], "action": "SCMP_ACT_ALLOW", "args": [ARGUMENT]}
     ("change", "use"),
     [
         (
-            lambda case: case.config.update(ociVersion="1.1.0"),
-            ("oci-version", "differs", "", "ociVersion", "knows the specification up to 1.0.2-dev"),
+            lambda case: case.config.update(ociVersion="1.2.0"),
+            ("oci-version", "differs", "", "ociVersion", "knows the specification up to 1.1.0-dev"),
         ),
         (
             lambda case: case.config.update(ociVersion="0.9.0"),
@@ -398,6 +398,11 @@ def test_what_a_runtime_does_not_announce(change: Change, use: tuple[str, str, s
     ((feature, effect, protection, path, reason),) = unannounced(subject(case), POOR)
     assert (feature, effect.value, protection, path) == use[:4]
     assert use[4] in reason
+    known = {"ignores": portability.LOSSES, "refuses": portability.REFUSALS}.get(effect.value, ())
+    if protection:
+        assert f"drops-{protection}" in portability.DROPS
+    elif effect is not Effect.DIFFERS:
+        assert f"{effect.value}-{feature}" in known
 
 
 def test_what_is_built_without_seccomp_drops_it() -> None:
@@ -487,6 +492,28 @@ def test_what_a_runtime_says_of_itself_counts_too_and_is_told_once() -> None:
     case.change_facts(runtime="runc", runtime_version="1.1.5")
     told = found(case, FoundRuntime("runc", "1.1.5", POOR))["runc"].reasons
     assert sum(reason.feature == "idmapped-mounts" for reason in told) == 1
+
+
+def test_rules_have_names_that_stay() -> None:
+    dropped = (
+        *("drops-apparmor", "drops-bind-flags", "drops-cgroup-limits", "drops-id-mapped-mounts"),
+        *("drops-masked-paths", "drops-mount-flags", "drops-pids-limit", "drops-readonly-paths"),
+        *("drops-seccomp", "drops-selinux", "drops-tmpfs-mode", "drops-umask", "drops-user-namespace"),
+    )
+    assert dropped == portability.DROPS
+    assert {"refuses-symlinked-rootfs", "refuses-time-namespace"} <= set(portability.REFUSALS)
+    assert {"ignores-domainname", "ignores-hooks"} <= set(portability.LOSSES)
+    told = {finding.rule for change, *_ in CASES.values() for finding in _spoilt(change)}
+    ours = {rule for rule in told if rule.startswith(("drops-", "refuses-", "ignores-"))}
+    assert ours <= {*portability.DROPS, *portability.REFUSALS, *portability.LOSSES}
+    assert len(ours) > 20
+
+
+def _spoilt(change: Change) -> list[Finding]:
+    case = Case()
+    change(case)
+    case.change_facts(runtimes=(CRUN,))
+    return findings(case)
 
 
 def about(case: Case, rule: str) -> list[Finding]:

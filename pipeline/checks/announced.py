@@ -7,11 +7,12 @@ unknown and not absent: youki 0.7.0 has null for the seccomp that it was built w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.checks.meaning_linux import hooks
 from pipeline.checks.seccomp_verdict import profile_of
 from pipeline.checks.subject import Subject, is_bind
+from pipeline.model.runtime_base import NamespaceType
 from pipeline.model.runtime_resources import Seccomp
 from pipeline.model.truths.nouns import Effect, version_numbers
 
@@ -19,6 +20,14 @@ Use = tuple[str, Effect, str, str, str]
 """Feature, effect, protection ("": none), JSON path, and the reason, which goes on after the name."""
 
 EVIDENCE = "measured: what the runtime says of itself (`features`)"
+PROTECTIONS = ("apparmor", "id-mapped-mounts", "mount-flags", "seccomp", "selinux")
+REFUSED = (
+    *("cgroup", "mount-option", "oci-version", "seccomp-actions", "seccomp-archs", "seccomp-flags"),
+    "seccomp-operators",
+    *(f"{kind}-namespace" for kind in get_args(NamespaceType)),
+)
+IGNORED = ("capabilities", "hooks", "intel-rdt", "mount-option")
+"""What can be dropped, refused and passed over, besides what the table has."""
 _PROTECTING = frozenset(
     "ro rro nosuid rnosuid nodev rnodev noexec rnoexec nosymfollow rnosymfollow private rprivate".split()
 )

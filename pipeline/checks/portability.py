@@ -5,7 +5,7 @@ Source: the table in model/truths, and what a runtime that is here says of itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -14,7 +14,7 @@ from pipeline.checks import announced, uses_mounts, uses_process, uses_seccomp, 
 from pipeline.checks.subject import HIGH, INFO, LOW, Findings, Subject
 from pipeline.model.nouns import Finding, Severity
 from pipeline.model.truths.nouns import Effect, FoundRuntime, Truth
-from pipeline.model.truths.table import KNOWN, truths_of
+from pipeline.model.truths.table import KNOWN, TRUTHS, truths_of
 
 USES: dict[str, Callable[[Subject], Iterator[str]]] = {
     **uses_mounts.USES,
@@ -25,6 +25,19 @@ USES: dict[str, Callable[[Subject], Iterator[str]]] = {
 """Where a bundle uses each feature of the table."""
 # A check of its own refuses these whatever the runtime (form, host); here they only stand in the matrix.
 _REFUSED_ANYHOW = frozenset({"duplicate-keys", "key-case", "host-net-sysfs"})
+
+
+def _rules(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(f"{prefix}-{name}" for name in names))
+
+
+_TOLD = tuple(truth for truth in TRUTHS if truth.feature not in _REFUSED_ANYHOW)
+_REFUSING = {truth.feature for truth in _TOLD if truth.effect is Effect.REFUSES}
+_LOSING = {truth.feature for truth in _TOLD if truth.effect is Effect.IGNORES and not truth.protection}
+DROPS = _rules("drops", {truth.protection for truth in _TOLD if truth.drops}.union(announced.PROTECTIONS))
+REFUSALS = _rules("refuses", _REFUSING.union(announced.REFUSED))
+LOSSES = _rules("ignores", _LOSING.union(announced.IGNORED))
+"""The rules that `drops`, `refusals` and `losses` can find."""
 
 
 class Verdict(Enum):
