@@ -129,7 +129,8 @@ CASES: dict[str, tuple[Change, list[str], Change | None]] = {
     "always": (pids(64), [""], None),
     "rw-bind-flags-under-userns": (bind("nosuid", "rw"), ["mounts[5].options"], bind("nosuid", "ro")),
     "bind-nosuid-nodev": (bind("nodev"), ["mounts[5].options"], bind("noexec")),
-    "tmpfs-mode": (tmpfs("1777", 0o755), ["mounts[4].options"], tmpfs("1777", 0o1777)),
+    "tmpfs-mode-wider": (tmpfs("0700", 0o755), ["mounts[4].options"], tmpfs("1777", 0o755)),
+    "tmpfs-mode-narrower": (tmpfs("1777", 0o755), ["mounts[4].options"], tmpfs("1777", 0o1777)),
     "idmapped-mounts": (bind(uidMappings=MAPPING, gidMappings=MAPPING), ["mounts[5]"], bind()),
     "recursive-read-only": (bind("rro"), ["mounts[5].options"], bind("rro", "ro")),
     "bind-data-options": (bind("size=1m"), ["mounts[5].options[1]"], bind("rprivate", "rnosuid", "nosuid")),
@@ -267,7 +268,18 @@ def test_where_a_bundle_uses_a_feature(feature: str) -> None:
 def test_a_tmpfs_on_a_folder_that_another_hides_has_its_own_mode() -> None:
     case = Case()
     tmpfs_in_dev(case)
-    assert list(USES["tmpfs-mode"](subject(case))) == []
+    assert list(USES["tmpfs-mode-wider"](subject(case))) == []
+    assert list(USES["tmpfs-mode-narrower"](subject(case))) == []
+
+
+@pytest.mark.parametrize(("mode", "there", "wider"), [("1777", 0o777, True), ("1755", 0o755, False)])
+def test_without_the_sticky_bit_users_can_remove_each_others_files(
+    mode: str, there: int, wider: bool
+) -> None:
+    case = Case()
+    tmpfs(mode, there)(case)
+    assert bool(list(USES["tmpfs-mode-wider"](subject(case)))) is wider
+    assert bool(list(USES["tmpfs-mode-narrower"](subject(case)))) is not wider
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _FLAGS = frozenset(
     "nosymfollow private rbind relatime remount ridmap ro rprivate rshared rslave runbindable rw shared "
     "silent slave strictatime suid symfollow sync tmpcopyup unbindable".split()
 )
-_MODE_BITS = 0o7777
+_MODE_BITS, _PERMISSIONS, _OTHERS_WRITE = 0o7777, 0o777, 0o022
 
 
 def rw_bind_flags_under_userns(subject: Subject) -> Paths:
@@ -41,14 +41,34 @@ def bind_nosuid_nodev(subject: Subject) -> Paths:
             yield f"{path}.options"
 
 
-def tmpfs_mode(subject: Subject) -> Paths:
-    """A tmpfs with a mode, on a folder of the rootfs that has another."""
+def tmpfs_mode_wider(subject: Subject) -> Paths:
+    """A tmpfs with a mode, on a folder of the rootfs whose own mode lets more users in."""
+    for path, wanted, there in _tmpfs_modes(subject):
+        if _is_wider(there, wanted):
+            yield path
+
+
+def tmpfs_mode_narrower(subject: Subject) -> Paths:
+    """A tmpfs with a mode, on a folder of the rootfs whose own mode is another, and no wider one."""
+    for path, wanted, there in _tmpfs_modes(subject):
+        if there != wanted and not _is_wider(there, wanted):
+            yield path
+
+
+def _is_wider(there: int, wanted: int) -> bool:
+    """True when a mode has permissions that the other has not, or lets users remove each other's files."""
+    is_shared = bool(there & _OTHERS_WRITE)
+    return bool(there & ~wanted & _PERMISSIONS) or bool(is_shared and wanted & ~there & stat.S_ISVTX)
+
+
+def _tmpfs_modes(subject: Subject) -> Iterator[tuple[str, int, int]]:
+    """The JSON path, the mode asked for and that of the folder below, of each tmpfs that has both."""
     for index, (path, mount) in enumerate(subject.mounts):
         wanted = _mode(mount)
         if mount.type == "tmpfs" and wanted is not None and not _is_covered(subject, index):
             there = _folder_mode(subject, mount.destination)
-            if there is not None and there != wanted:
-                yield f"{path}.options"
+            if there is not None:
+                yield f"{path}.options", wanted, there
 
 
 def _mode(mount: Mount) -> int | None:
@@ -162,7 +182,8 @@ def device_not_on_host(subject: Subject) -> Paths:
 USES: dict[str, Callable[[Subject], Paths]] = {
     "rw-bind-flags-under-userns": rw_bind_flags_under_userns,
     "bind-nosuid-nodev": bind_nosuid_nodev,
-    "tmpfs-mode": tmpfs_mode,
+    "tmpfs-mode-wider": tmpfs_mode_wider,
+    "tmpfs-mode-narrower": tmpfs_mode_narrower,
     "idmapped-mounts": idmapped_mounts,
     "recursive-read-only": recursive_read_only,
     "bind-data-options": bind_data_options,

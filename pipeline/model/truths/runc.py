@@ -7,16 +7,29 @@ from pipeline.model.truths.nouns import Effect, Truth, Versions
 _BEFORE_1_2 = Versions(fixed=((1, 2, 0),))
 _MEASURED = "measured: runc 1.1.5, 1.1.15 and 1.3.6 of Debian"
 _MEASURED_1_2 = "measured: runc 1.1.5 and 1.1.15 have it, 1.3.6 has not; documented: runc 1.2.0 changelog"
+_TMPFS_MODE = (
+    "measured: runc 1.1.5 has it, 1.1.15 has not; documented: opencontainers/runc#3911, mended in 1.1.8"
+)
 
 RUNC = (
     Truth(
-        "runc-tmpfs-mode",
+        "runc-tmpfs-mode-wider",
         "runc",
-        "tmpfs-mode",
+        "tmpfs-mode-wider",
         Effect.WEAKENS,
-        "gives a tmpfs the mode of the folder below it, whatever `mode=` says",
-        "measured: runc 1.1.5 has it, 1.1.15 has not; documented: opencontainers/runc#3911, mended in 1.1.8",
+        "gives a tmpfs the mode of the folder below it, which lets more users in than `mode=` says",
+        _TMPFS_MODE,
         protection="tmpfs-mode",
+        mend="give the folder in the rootfs the same mode, or use runc 1.1.9 or later",
+        versions=Versions(fixed=((1, 1, 8),)),
+    ),
+    Truth(
+        "runc-tmpfs-mode-narrower",
+        "runc",
+        "tmpfs-mode-narrower",
+        Effect.IGNORES,
+        "gives a tmpfs the mode of the folder below it, which lets fewer users in than `mode=` says",
+        _TMPFS_MODE,
         mend="give the folder in the rootfs the same mode, or use runc 1.1.9 or later",
         versions=Versions(fixed=((1, 1, 8),)),
     ),
