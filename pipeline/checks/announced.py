@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pipeline.checks.meaning_linux import hooks
 from pipeline.checks.seccomp_verdict import profile_of
 from pipeline.checks.subject import Subject, is_bind
+from pipeline.checks.uses_mounts import is_flag
 from pipeline.model.runtime_base import NamespaceType
 from pipeline.model.runtime_resources import Seccomp
 from pipeline.model.truths.nouns import Effect, version_numbers
@@ -30,14 +31,6 @@ IGNORED = ("capabilities", "hooks", "intel-rdt", "mount-option")
 """What can be dropped, refused and passed over, besides what the table has."""
 _PROTECTING = frozenset(
     "ro rro nosuid rnosuid nodev rnodev noexec rnoexec nosymfollow rnosymfollow private rprivate".split()
-)
-# What mount(2) knows. Anything else is a file system's own business, and `features` does not list it.
-_VFS = _PROTECTING | frozenset(
-    "acl async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noacl noatime "
-    "nodiratime noiversion nolazytime nomand norelatime nostrictatime rbind relatime remount ridmap rslave "
-    "rshared runbindable rw shared silent slave strictatime suid symfollow sync tmpcopyup unbindable ratime "
-    "rdev rdiratime rexec rnoatime rnodiratime rnorelatime rnostrictatime rrelatime rrw rstrictatime rsuid "
-    "rsymfollow".split()
 )
 
 
@@ -81,7 +74,7 @@ def _mount_options(subject: Subject, features: Mapping[str, Any]) -> Iterator[Us
         return
     for path, mount in subject.mounts:
         for index, option in enumerate(mount.options or ()):
-            if option in _VFS and option not in known:
+            if is_flag(option) and option not in known:
                 # What it does not know it hands to the file system as data, which a bind mount drops and
                 # another file system refuses (mount(2)).
                 effect = Effect.IGNORES if is_bind(mount) else Effect.REFUSES

@@ -109,8 +109,13 @@ def bind_data_options(subject: Subject) -> Paths:
     """A bind mount with an option that only a file system could take."""
     for path, mount in subject.mounts:
         for index, option in enumerate((mount.options or ()) if is_bind(mount) else ()):
-            if option not in _FLAGS and not (option[:1] == "r" and option[1:] in _FLAGS):
+            if not is_flag(option):
                 yield f"{path}.options[{index}]"
+
+
+def is_flag(option: str) -> bool:
+    """True for an option of mount(2) or of the specification, recursive ones too."""
+    return option in _FLAGS or (option[:1] == "r" and option[1:] in _FLAGS)
 
 
 def host_net_sysfs(subject: Subject) -> Paths:
