@@ -25,6 +25,9 @@ class Stage:
         return f"pipeline.stages.{self.name}"
 
 
+RUNTIMES = ("runc", "crun")
+"""The runtimes that `smoke` knows, in the order in which they are tried."""
+
 _SHAPE = ("userns", "volumes", "tmpfs", "devices", "init", "read_only", "keep_privileged_files")
 _PROCESS = ("entrypoint", "command", "user", "group_add", "environment", "working_dir", "ulimits")
 _LIMITS = ("mem_limit", "memswap_limit", "cpus", "pids_limit", "shm_size")
@@ -70,7 +73,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "validate",
             keys=("healthcheck", "waive"),
-            tools=("runc",),
+            tools=RUNTIMES,
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
             host=("kernel", "limits", "ids", "binds", "devices", "way"),
@@ -87,9 +90,6 @@ STAGES: dict[str, Stage] = {
         ),
     )
 }
-
-RUNTIMES = ("runc", "crun")
-"""The runtimes that `smoke` knows, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)

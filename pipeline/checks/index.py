@@ -16,6 +16,7 @@ from pipeline.checks import (
     meaning_linux,
     meaning_process,
     mount_kinds,
+    portability,
     program,
     rootfs,
     seccomp,
@@ -35,6 +36,7 @@ class Layer(Enum):
     BUNDLE = "bundle"
     HOST = "host"
     HARDENING = "hardening"
+    PORTABILITY = "portability"
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,14 @@ CHECKS: tuple[Check, ...] = (
             "seccomp clone3": seccomp_open.clone3,
             "seccomp arguments": seccomp_open.wide_arguments,
             "seccomp alone decides": seccomp_open.decided_elsewhere,
+        },
+    ),
+    *_layer(
+        Layer.PORTABILITY,
+        {
+            "no protection dropped": portability.drops,
+            "not refused": portability.refusals,
+            "nothing passed over": portability.losses,
         },
     ),
 )

@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 from pipeline.checks.rawjson import Document
 from pipeline.model.nouns import Finding, Severity
 from pipeline.model.runtime import Capabilities, Mount, Process, RuntimeConfig, User
+from pipeline.model.truths.nouns import FoundRuntime
 
 Findings = Iterator[Finding]
 CRITICAL, HIGH, MEDIUM, LOW, INFO = Severity
@@ -45,7 +46,10 @@ class HostView(Protocol):
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none."""
+    """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none.
+
+    `runtimes` are those found; `cgroups` is v1, v2, hybrid (cgroup2 beside v1 controllers), or "" if unknown.
+    """
 
     cpus: int
     memory_bytes: int
@@ -59,6 +63,8 @@ class HostFacts:
     lsm: frozenset[str] = frozenset()
     runtime: str = ""
     runtime_version: str = ""
+    runtimes: tuple[FoundRuntime, ...] = ()
+    cgroups: str = ""
 
 
 @dataclass(frozen=True)

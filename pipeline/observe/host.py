@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import proc
 from pipeline.checks.subject import HostFacts
 from pipeline.model.nouns import Platform
+from pipeline.model.truths.nouns import FoundRuntime
 
 # In the order of their numbers (linux/capability.h).
 _CAPABILITIES = (
@@ -25,8 +26,11 @@ _PID_MAX = Path("/proc/sys/kernel/pid_max")
 _CPUS = Path("/sys/devices/system/cpu")
 
 
-def host_facts(runtime: str, runtime_version: str) -> HostFacts:
-    """Look at this host; `runtime` and its version are those that the bundle shall run under."""
+def host_facts(runtime: str, runtime_version: str, runtimes: tuple[FoundRuntime, ...] = ()) -> HostFacts:
+    """Look at this host; `runtime` and its version are those that the bundle shall run under.
+
+    `runtimes` are all that were found here.
+    """
     return HostFacts(
         cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -40,6 +44,8 @@ def host_facts(runtime: str, runtime_version: str) -> HostFacts:
         lsm=_security_modules(),
         runtime=runtime,
         runtime_version=runtime_version,
+        runtimes=runtimes,
+        cgroups=_cgroups(),
     )
 
 
@@ -62,6 +68,14 @@ def has_swap_accounting() -> bool:
         return (_CGROUP / "memory/memory.memsw.limit_in_bytes").exists()
     folders = [entry for entry in _CGROUP.iterdir() if entry.is_dir()] if _CGROUP.is_dir() else []
     return not folders or any((folder / "memory.swap.max").exists() for folder in folders)
+
+
+def _cgroups() -> str:
+    """Which hierarchies this host has (cgroups(7)): v1, v2, or v1 with cgroup2 beside it."""
+    kinds = {mount.fstype for mount in proc.cgroup_roots()}
+    if "cgroup" not in kinds:
+        return "v2" if "cgroup2" in kinds else ""
+    return "hybrid" if proc.is_hybrid() else "v1"
 
 
 def _subordinate(kind: str) -> Iterator[tuple[str, str, int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.checks import portability
 from pipeline.checks.index import ordered
 from pipeline.checks.subject import HostFacts, ImageFacts, Intent, PrivilegedFile, UnpackFacts
 from pipeline.checks.text import cleaned, counts, finding_value, render_findings, summary
@@ -13,6 +14,7 @@ from pipeline.examine import examine
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
+from pipeline.runtimefacts import found_runtimes
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
@@ -30,21 +32,23 @@ def build(work: Work) -> Output:
     """Write findings.json. Raises StageFailed with every finding when one at `FAIL_ON` or above stands."""
     runtime = registry.get(_RUNTIME)
     version = work.tool_version(_RUNTIME)
-    findings = apply_waivers(_findings(work, host_facts(runtime.name, version)), work.spec.waive)
+    host = host_facts(runtime.name, version, found_runtimes(work.project, work.parts["tools"]))
+    seen: dict[str, object] = {}
+    findings = apply_waivers(_findings(work, host, seen), work.spec.waive)
     tried: dict[str, Any] = {"name": runtime.name, "version": version, "dry_run": "not tried"}
     if not standing(findings):
         refusal = _dry_run(work, runtime)
         findings += refusal
         tried["dry_run"] = "refused" if refusal else "created and deleted"
     findings = ordered(findings)
-    _record(work, findings, tried)
+    _record(work, findings, tried, seen)
     if standing(findings):
         raise StageFailed("findings", f"{work.name}: {summary(findings)}\n\n{render_findings(findings)}")
     work.say(summary(findings))
     return Output({"counts": counts(findings), "runtime": tried})
 
 
-def _findings(work: Work, host: HostFacts) -> list[Finding]:
+def _findings(work: Work, host: HostFacts, seen: dict[str, object]) -> list[Finding]:
     return examine(
         work.paths.config,
         str(work.paths.config.relative_to(work.project.root)),
@@ -54,6 +58,7 @@ def _findings(work: Work, host: HostFacts) -> list[Finding]:
         unpacked=_unpacked(work),
         changed=tuple(changed_entries(work.paths.rootfs, work.paths.tree_record)),
         is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
+        cache=seen,
     )
 
 
@@ -117,12 +122,13 @@ def _dry_run(work: Work, runtime: Runtime) -> list[Finding]:
     return []
 
 
-def _record(work: Work, findings: list[Finding], tried: dict[str, Any]) -> None:
+def _record(work: Work, findings: list[Finding], tried: dict[str, Any], seen: dict[str, object]) -> None:
     value = {
         "version": 1,
         "bundle": work.name,
         "findings": [finding_value(finding) for finding in findings],
         "counts": counts(findings),
         "runtime": tried,
+        "portability": portability.matrix(seen),
     }
     (work.work / "findings.json").write_bytes(canonical_json(value))

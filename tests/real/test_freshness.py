@@ -189,7 +189,13 @@ def shift_times(root: Path, by_s: int) -> None:
 
 @pytest.mark.parametrize(
     ("tool", "expected"),
-    [("skopeo", ["copy"]), ("umoci", ["copy", "unpack"]), ("runc", ["validate", "smoke"])],
+    [
+        ("skopeo", ["copy"]),
+        ("umoci", ["copy", "unpack"]),
+        ("runc", ["validate", "smoke"]),
+        # `validate` says what becomes of the bundle under each runtime that is here.
+        ("crun", ["validate"]),
+    ],
 )
 def test_another_build_of_a_tool(hello: Workspace, tmp_path: Path, tool: str, expected: list[str]) -> None:
     """The same program with one more byte at its end: same version, another file."""
