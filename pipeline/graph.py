@@ -60,7 +60,17 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "spec",
-            keys=(*_SHAPE, *_PROCESS, *_LIMITS, *_WORLD, *_LIFE, "image", "platform", "oci_version"),
+            keys=(
+                *_SHAPE,
+                *_PROCESS,
+                *_LIMITS,
+                *_WORLD,
+                *_LIFE,
+                "image",
+                "platform",
+                "oci_version",
+                "hardening",
+            ),
             tools=(),
             reads=("copy", "unpack", "seccomp"),
             outputs={"config.json": "bundle/config.json", "provenance.json": "spec/provenance.json"},
@@ -69,7 +79,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "waive"),
+            keys=("healthcheck", "waive", "hardening"),
             tools=("runc",),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
