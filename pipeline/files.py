@@ -199,7 +199,12 @@ def changed_entries(root: Path, record: Path, *, reread: bool = False) -> list[s
     An entry whose inode, size and times are as recorded counts as unchanged, any other is read again;
     with `reread`, every one is: that alone sees a bit that flipped on the disk.
     """
-    recorded = {entry.path: entry for entry in read_record(record)}
+    return changed_from(root, read_record(record), reread=reread)
+
+
+def changed_from(root: Path, entries: Iterable[Entry], *, reread: bool = False) -> list[str]:
+    """Return the same, for a record that has been read."""
+    recorded = {entry.path: entry for entry in entries}
     changed = []
     for path, status, reached in _walk(root):
         entry = recorded.pop(path, None)

@@ -79,7 +79,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "waive", "hardening"),
+            keys=("healthcheck", "waive", "hardening", "ports"),
             tools=("runc",),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},

@@ -91,7 +91,7 @@ def test_every_loosening_is_named_and_a_waiver_keeps_it(shared_workspace: Worksp
     waived = {finding["rule"] for finding in found["findings"] if finding.get("waived") == "tried in a test"}
     assert named - {"core-dumps"} <= waived
     unused = next(finding for finding in found["findings"] if finding["rule"] == "waiver-unused")
-    assert unused["message"] == "the waiver of `writable-rot` fits no finding"
+    assert unused["message"] == "the waiver of `writable-rot` fits no finding: there is no such rule"
 
 
 def test_what_only_the_runtime_can_know_is_its_finding(shared_workspace: Workspace) -> None:
