@@ -63,7 +63,17 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "spec",
-            keys=(*_SHAPE, *_PROCESS, *_LIMITS, *_WORLD, *_LIFE, "image", "platform", "oci_version"),
+            keys=(
+                *_SHAPE,
+                *_PROCESS,
+                *_LIMITS,
+                *_WORLD,
+                *_LIFE,
+                "image",
+                "platform",
+                "oci_version",
+                "hardening",
+            ),
             tools=(),
             reads=("copy", "unpack", "seccomp"),
             outputs={"config.json": "bundle/config.json", "provenance.json": "spec/provenance.json"},
@@ -72,7 +82,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "waive"),
+            keys=("healthcheck", "waive", "hardening", "ports"),
             tools=RUNTIMES,
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},

@@ -43,12 +43,17 @@ class HostView(Protocol):
     def realpath(self, path: str) -> str:
         """Return the absolute path without links, as far as it is there."""
 
+    def flags(self, path: str) -> frozenset[str]:
+        """Return with which of `ro`, `nosuid`, `nodev`, `noexec` the file system at a path is mounted."""
+
 
 @dataclass(frozen=True)
 class HostFacts:
     """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none.
 
-    `runtimes` are those found; `cgroups` is v1, v2, hybrid (cgroup2 beside v1 controllers), or "" if unknown.
+    What is empty or None at the end could not be seen, so nothing is judged by it. `listening` holds
+    protocol, address and port. `runtimes` are those found; `cgroups` is v1, v2, hybrid (cgroup2 beside v1
+    controllers), or "" if unknown.
     """
 
     cpus: int
@@ -65,6 +70,13 @@ class HostFacts:
     runtime_version: str = ""
     runtimes: tuple[FoundRuntime, ...] = ()
     cgroups: str = ""
+    namespaces: frozenset[str] = frozenset()
+    seccomp_actions: frozenset[str] | None = None
+    controllers: frozenset[str] | None = None
+    filesystems: frozenset[str] = frozenset()
+    kernel: tuple[int, ...] = ()
+    apparmor_profiles: frozenset[str] | None = None
+    listening: frozenset[tuple[str, str, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,35 @@ class ImageFacts:
     volumes: tuple[str, ...] = ()
     platform: str = ""
     healthcheck: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port of the host that shall lead to one of the container."""
+
+    host_ip: str
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True)
+class TreeFacts:
+    """What lies in the rootfs that gives rights, by paths of the container; `unread` was not looked at.
+
+    `world_writable` are root's own, without the sticky bit.
+    """
+
+    set_id: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    world_writable: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +146,7 @@ class Intent:
     healthcheck: tuple[str, ...] = ()
     has_probe: bool = False
     waive: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +166,7 @@ class Subject:
     is_changed_config: bool = False
     is_syscall: Callable[[str], bool] | None = None
     cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    tree: TreeFacts = field(default_factory=TreeFacts)
 
     @property
     def process(self) -> Process:
