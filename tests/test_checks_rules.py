@@ -290,6 +290,7 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     # meaning of mounts, limits and the rest
     ("root-path", put("root.path", "../rootfs"), put("root.path", f"{FOLDER}/rootfs")),
+    ("root-path", put("root.path", "rootfs/../rootfs"), put("root.path", "./rootfs/")),
     ("mount-target-relative", mount("/tmp", destination="tmp"), nothing),
     ("mount-duplicate", new_mount("/data", "tmpfs"), new_mount("/data2", "tmpfs")),
     (
