@@ -21,14 +21,15 @@ from typing import Any
 
 import yaml
 
-from pipeline.checks.form import read_form
-from pipeline.checks.index import judge
+from pipeline.checks.form import Form, read_form
+from pipeline.checks.index import CHECKS, Layer, judge
 from pipeline.checks.subject import HostFacts, Subject
 from pipeline.model.nouns import Finding, Severity
 from pipeline.tools import libseccomp
 from tests.judged import FOLDER, Entry, Host, Tree, device, elf, file, folder, link, socket
 
 CASES = Path(__file__).parent / "golden" / "judge"
+GOOD = Path(__file__).parent / "golden" / "good"
 _FACTS = HostFacts(
     cpus=4,
     memory_bytes=8 << 30,
@@ -68,6 +69,7 @@ class GoldenCase:
     """One folder, read."""
 
     name: str
+    text: str
     why: str
     expected: tuple[Expected, ...]
     never: tuple[str, ...]
@@ -76,11 +78,27 @@ class GoldenCase:
 
     def findings(self) -> list[Finding]:
         """What the judge says of the case."""
-        text = (CASES / self.name / "config.json").read_text()
-        form = read_form("config.json", text)
-        if form.document is None or form.config is None:
+        form = self.form()
+        return [*form.findings, *(judge(self.subject(form)) if form.config else ())]
+
+    def faults(self) -> list[Finding]:
+        """What form, meaning, bundle and host have to say: what is wrong, and not what is merely weak."""
+        form = self.form()
+        if form.config is None:
             return form.findings
-        subject = Subject(
+        subject = self.subject(form)
+        checks = [check for check in CHECKS if check.layer in (Layer.MEANING, Layer.BUNDLE, Layer.HOST)]
+        return [*form.findings, *(finding for check in checks for finding in check.run(subject))]
+
+    def form(self) -> Form:
+        """Its config.json, read."""
+        return read_form("config.json", self.text)
+
+    def subject(self, form: Form) -> Subject:
+        """What is judged; the config must be readable."""
+        assert form.document is not None
+        assert form.config is not None
+        return Subject(
             document=form.document,
             config=form.config,
             folder=FOLDER,
@@ -89,7 +107,6 @@ class GoldenCase:
             host=self.facts(),
             is_syscall=libseccomp.is_known,
         )
-        return [*form.findings, *judge(subject)]
 
     def tree(self) -> Tree:
         """The rootfs in memory."""
@@ -161,9 +178,10 @@ def read_case(path: Path) -> GoldenCase:
         for row in given.get("expected", ())
     )
     never, false_alarms = (tuple(given.get(key, ())) for key in ("never", "false_alarms"))
-    return GoldenCase(path.name, given["why"], expected, never, false_alarms, given)
+    text = (path / "config.json").read_text()
+    return GoldenCase(path.name, text, given["why"], expected, never, false_alarms, given)
 
 
-def all_cases() -> list[GoldenCase]:
-    """Every case, in order."""
-    return [read_case(path) for path in sorted(CASES.iterdir()) if path.is_dir()]
+def all_cases(folder: Path = CASES) -> list[GoldenCase]:
+    """Every case of a folder, in order."""
+    return [read_case(path) for path in sorted(folder.iterdir()) if path.is_dir()]
