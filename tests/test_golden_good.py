@@ -39,7 +39,7 @@ def judged(case: GoldenCase) -> list[Finding]:
 def test_what_is_right_is_not_found_fault_with(case: GoldenCase) -> None:
     found = judged(case)
     known = {(wanted.rule, wanted.path) for wanted in case.expected}
-    assert {(f.rule, f.path) for f in found} == known, render_findings(found)
+    assert {(f.rule, f.path) for f in found} <= known, render_findings(found)
     assert all(finding.severity is Severity.MEDIUM for finding in found)
 
 
