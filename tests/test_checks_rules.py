@@ -350,6 +350,7 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     # meaning of mounts, limits and the rest
     ("root-path", put("root.path", "../rootfs"), put("root.path", f"{FOLDER}/rootfs")),
+    ("root-path", put("root.path", "rootfs/../rootfs"), put("root.path", "./rootfs/")),
     ("mount-target-relative", mount("/tmp", destination="tmp"), nothing),
     ("mount-duplicate", new_mount("/data", "tmpfs"), new_mount("/data2", "tmpfs")),
     (
@@ -519,6 +520,15 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     ("way-closed", host("/srv", folder(0o700, 0, 0)), host("/srv", folder(0o701, 0, 0))),
     ("way-closed", host(FOLDER, folder(0o700, 0, 0)), host(FOLDER, folder(0o710, 0, BASE))),
+    (
+        "way-closed",
+        both(put("root.path", "/var/x/rootfs"), host("/var/x", folder(0o700, 0, 0))),
+        both(
+            put("root.path", "/var/x/rootfs"),
+            host("/var/x", folder(0o711, 0, 0)),
+            host(FOLDER, folder(0o700, 0, 0)),
+        ),
+    ),
     ("bundle-open", host(FOLDER, folder(0o755, 0, 0)), nothing),
     ("rlimit-above-host", put(f"{rlimit}.hard", 20001), put(f"{rlimit}.hard", 20000)),
     ("oom-score-below-host", put("process.oomScoreAdj", -1), put("process.oomScoreAdj", 0)),

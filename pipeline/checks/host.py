@@ -75,7 +75,7 @@ def way_to_rootfs(subject: Subject) -> Findings:
     credentials = root_credentials(subject)
     if credentials is None:
         return
-    inside = f"{subject.folder}/{subject.config.root.path}"
+    inside = posixpath.join(subject.folder, subject.config.root.path)
     for folder in _ancestors(normal(inside)):
         status = subject.host_view.stat(folder)
         if status is not None and not credentials.may(status, EXECUTE):

@@ -33,7 +33,7 @@ _PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"})
 
 def present(subject: Subject) -> Findings:
     """The rootfs is a directory beside config.json and no link (bundle.md)."""
-    path = f"{subject.folder}/{subject.config.root.path}"
+    path = posixpath.join(subject.folder, subject.config.root.path)
     status = subject.host_view.stat(path, follow=False)
     if status is None:
         message = f"there is no rootfs beside config.json ({path})"
