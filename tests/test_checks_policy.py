@@ -23,6 +23,20 @@ from pipeline.model.bundle import Bundle
 from pipeline.model.nouns import Finding, Severity
 from tests.judged import Case, findings
 from tests.test_checks_ladder import bundle as careful_bundle
+from tests.test_checks_rules import (
+    Change,
+    add,
+    allow,
+    conditional,
+    drop,
+    eq,
+    grant,
+    join_namespace,
+    mount,
+    put,
+    without_mask,
+    without_namespace,
+)
 
 ROOM = Path(pipeline.checks.__file__).parent
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+|hook|terminal|personality")
@@ -317,3 +331,66 @@ def test_the_judge_says_so_too() -> None:
         "it follows the baseline of 2025-03; 2026-11 also masks /sys/dev/block, /sys/fs/selinux"
     )
     assert (found.severity, found.mend) == (Severity.LOW, f"`hardening: {{baseline: {NEWEST}}}`")
+
+
+# One change that loses each of the forty -----------------------------------------------------
+
+ONE_CHANGE: dict[int, Change] = {
+    1: put("process.user.uid", 0),
+    2: put("process.user.gid", 0),
+    3: put("linux.uidMappings.0.hostID", 1000),
+    4: put("process.user.uid", 70000),
+    5: put("process.noNewPrivileges", False),
+    6: drop("process.capabilities.ambient"),
+    7: grant("CAP_SYS_PTRACE"),
+    8: put("process.capabilities.inheritable", ["CAP_NET_BIND_SERVICE"]),
+    9: without_namespace("pid"),
+    10: without_namespace("network"),
+    11: without_namespace("ipc"),
+    12: without_namespace("uts"),
+    13: without_namespace("mount"),
+    14: without_namespace("cgroup"),
+    15: join_namespace("network"),
+    16: put("root.readonly", False),
+    17: put("root.path", "../other"),
+    18: mount("/data", source="/run/docker.sock"),
+    19: mount("/data", without=("noexec",)),
+    20: mount("/tmp", without=("size=16m",)),
+    21: put("linux.rootfsPropagation", "shared"),
+    22: mount("/proc", without=("nosuid",)),
+    23: mount("/sys/fs/cgroup", without=("ro",)),
+    24: without_mask("/sys/devices/virtual/powercap"),
+    25: drop("linux.readonlyPaths.4"),
+    26: add("linux.maskedPaths", "proc/kcore"),
+    27: put("linux.devices", [{"type": "b", "path": "/dev/sda", "major": 8, "minor": 0}]),
+    28: put("linux.resources.devices", [{"allow": False, "type": "b", "access": "rwm"}]),
+    29: drop("linux.resources.memory.swap"),
+    30: put("linux.resources.pids.limit", -1),
+    31: put("linux.resources.cpu.quota", -1),
+    32: drop("process.rlimits.2"),
+    33: put("linux.seccomp.defaultAction", "SCMP_ACT_ALLOW"),
+    34: add("linux.seccomp.architectures", "SCMP_ARCH_X32"),
+    35: allow("io_uring_setup"),
+    36: allow("clone"),
+    37: conditional("socket", eq(0, 2)),
+    38: put("process.apparmorProfile", "unconfined"),
+    39: put("hooks", {"createRuntime": [{"path": "/bin/x"}]}),
+    40: add("process.env", "LD_PRELOAD=/x.so"),
+}
+
+
+@pytest.mark.parametrize("number", range(1, 41))
+def test_one_change_loses_each_of_the_forty(number: int) -> None:
+    case = Case()
+    ONE_CHANGE[number](case)
+    assert number in {failure.rule.number for failure in score(findings(case)).failed}
+
+
+@pytest.mark.parametrize("runtime_rule", ["clone3 refused", "clone3 open"])
+def test_clone3_is_part_of_rule_36(runtime_rule: str) -> None:
+    case = Case()
+    profile = case.linux["seccomp"]
+    profile["syscalls"] = [rule for rule in profile["syscalls"] if rule["names"] != ["clone3"]]
+    if runtime_rule == "clone3 open":
+        profile["syscalls"][0]["names"].append("clone3")
+    assert [failure.rule.number for failure in score(findings(case)).failed] == [36]
