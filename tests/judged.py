@@ -358,4 +358,6 @@ def rules(case: Case) -> set[str]:
 
     A profile and a user namespace are what runsc and Kata, which are not here, would pass over.
     """
-    return {finding.rule for finding in findings(case)} - {"no-init", "drops-seccomp", "drops-user-namespace"}
+    return {finding.rule for finding in findings(case)} - {
+        *("no-init", "drops-apparmor", "drops-seccomp", "drops-user-namespace")
+    }

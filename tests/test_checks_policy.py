@@ -117,7 +117,11 @@ def _rule_of(node: ast.expr, function: ast.FunctionDef) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+# Portability makes its ids of a table, from which it declares them as well; see test_checks_portability.py.
+WRITTEN = [check for check in CHECKS if check.layer is not Layer.PORTABILITY]
+
+
+@pytest.mark.parametrize("check", WRITTEN, ids=lambda check: check.name)
 def test_a_check_declares_what_it_can_yield_and_nothing_else(check: Check) -> None:
     module = check.run.__module__.rsplit(".", 1)[1]
     found = emitted(module, check.run.__name__)
@@ -158,7 +162,9 @@ def _constants(path: Path, names: tuple[str, ...]) -> set[str]:
 
 
 def test_ids_are_written_as_a_waiver_takes_them() -> None:
-    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule) for rule in known_rules())
+    """But for one that ends in a version, and cannot be waived."""
+    odd = {rule for rule in known_rules() if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule)}
+    assert odd <= {"refuses-oci-version-above-1.1"}
 
 
 # The forty ------------------------------------------------------------------------------------
