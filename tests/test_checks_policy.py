@@ -24,9 +24,11 @@ from pipeline.model.nouns import Finding, Severity
 from tests.judged import Case, findings
 from tests.test_checks_ladder import bundle as careful_bundle
 from tests.test_checks_rules import (
+    APPARMOR,
     Change,
     add,
     allow,
+    both,
     conditional,
     drop,
     eq,
@@ -37,6 +39,14 @@ from tests.test_checks_rules import (
     without_mask,
     without_namespace,
 )
+
+
+def good() -> Case:
+    """The good case on a host with AppArmor, and its profile: the one thing that a spec cannot give."""
+    case = Case()
+    both(APPARMOR, put("process.apparmorProfile", "box"))(case)
+    return case
+
 
 ROOM = Path(pipeline.checks.__file__).parent
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+|hook|terminal|personality")
@@ -205,7 +215,7 @@ def test_every_finding_that_breaks_a_rule_costs_it() -> None:
 
 
 def test_a_good_bundle_meets_all_forty() -> None:
-    found = score(findings(Case()))
+    found = score(findings(good()))
     assert (found.met, found.of, found.percent, found.failed) == (40, 40, 100, ())
     assert str(found) == "hardening 40/40"
 
@@ -222,7 +232,7 @@ def test_a_config_written_with_care_fails_eleven() -> None:
 
 
 def test_a_waived_finding_still_costs_its_rule_and_is_shown_apart() -> None:
-    case = Case()
+    case = good()
     case.config["root"]["readonly"] = False
     found = score(apply_waivers(findings(case), {"writable-root": "it updates itself"}))
     assert found.to_json() == {
@@ -243,7 +253,7 @@ def test_a_waived_finding_still_costs_its_rule_and_is_shown_apart() -> None:
 
 
 def test_without_a_filter_no_rule_about_filters_is_met() -> None:
-    case = Case()
+    case = good()
     del case.linux["seccomp"]
     assert [failure.rule.number for failure in score(findings(case)).failed] == [33, 34, 35, 36, 37]
 
@@ -330,7 +340,7 @@ def test_status_says_what_a_bundle_lags_behind() -> None:
 
 
 def test_the_judge_says_so_too() -> None:
-    case = Case()
+    case = good()
     case.config["annotations"] = {"org.cooperage.baseline": "2025-03"}
     (found,) = [f for f in findings(case) if f.rule == "baseline-old"]
     assert found.message == (
@@ -387,14 +397,14 @@ ONE_CHANGE: dict[int, Change] = {
 
 @pytest.mark.parametrize("number", range(1, 41))
 def test_one_change_loses_each_of_the_forty(number: int) -> None:
-    case = Case()
+    case = good()
     ONE_CHANGE[number](case)
     assert number in {failure.rule.number for failure in score(findings(case)).failed}
 
 
 @pytest.mark.parametrize("runtime_rule", ["clone3 refused", "clone3 open"])
 def test_clone3_is_part_of_rule_36(runtime_rule: str) -> None:
-    case = Case()
+    case = good()
     profile = case.linux["seccomp"]
     profile["syscalls"] = [rule for rule in profile["syscalls"] if rule["names"] != ["clone3"]]
     if runtime_rule == "clone3 open":

@@ -25,7 +25,6 @@ from tests.test_checks_rules import (
     conditional,
     device_rule,
     drop,
-    facts,
     grant,
     host,
     mount,
@@ -190,7 +189,7 @@ HOSTILE: list[tuple[str, Change, str, Severity]] = [
     ("the program hidden", new_mount("/bin", "bind", "/srv/bin", "bind", *SAFE), "program-missing", HIGH),
     ("only root mapped", ids((0, BASE, 1)), "id-unmapped", HIGH),
     ("cpus that are not there", put("linux.resources.cpu.cpus", "0-63"), "cpuset-above-host", HIGH),
-    ("AppArmor that is not there", facts(lsm=frozenset()), "lsm-absent", HIGH),
+    ("AppArmor that is not there", put("process.apparmorProfile", "box"), "lsm-absent", HIGH),
     (
         "SELinux that is not there",
         put("process.selinuxLabel", "system_u:system_r:container_t:s0"),
