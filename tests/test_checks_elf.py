@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.checks.elf import NotElf, read_elf
+from pipeline.checks.ldcache import read_cache
 from tests.judged import elf
+from tests.test_checks_rules import OLD_TABLE, ld_cache
 
 SAMPLES = sorted(
     {
@@ -63,3 +68,23 @@ def test_a_made_up_file_reads_back() -> None:
     assert found.architecture == "arm64"
     assert (found.interpreter, found.needed) == ("/lib/ld-musl-x86_64.so.1", ("liba.so", "libb.so"))
     assert (found.rpath, found.runpath) == (("/x", "/y"), ())
+
+
+def test_a_loaders_cache_is_read_in_both_formats_and_bounded() -> None:
+    new = ld_cache({"liba.so": "/opt/liba.so", "libb.so": "/opt/b/libb.so"})
+    expected = {"liba.so": ("/opt/liba.so",), "libb.so": ("/opt/b/libb.so",)}
+    assert read_cache(new) == read_cache(OLD_TABLE + new) == expected
+    assert read_cache(b"") is read_cache(new[:60]) is read_cache(b"x" * 100) is None
+    # One name as often as the table has room; a text without an end.
+    entry = struct.pack("<iIIIQ", 3, 48, 48, 0, 0)
+    many = b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xI3I", 1 << 30, 0, 2, 0, 0, 0, 0) + entry * (1 << 17)
+    assert read_cache(many) == {"\x03": ("\x03",) * 16}
+    assert read_cache(new + b"x" * 5000, big_endian=True) is None
+    assert read_cache(ld_cache({"a" * 2000: "/a"})) is None
+
+
+@given(st.binary(max_size=400))
+def test_no_cache_upsets_its_reader(content: bytes) -> None:
+    read_cache(content)
+    read_cache(b"glibc-ld.so.cache1.1" + content)
+    read_cache(b"ld.so-1.7.0\0" + content)

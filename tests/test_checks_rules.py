@@ -283,6 +283,7 @@ def ld_cache(paths: dict[str, str]) -> bytes:
 nothing: Change = both()
 # The table of the old format, with one entry that points nowhere, up to where the new one is aligned.
 OLD_TABLE = b"ld.so-1.7.0\0" + struct.pack("<I", 1) + bytes(12) + bytes(4)
+APPARMOR = facts(lsm=frozenset({"apparmor"}), apparmor_profiles=frozenset({"box"}))
 SELINUX = facts(lsm=frozenset({"selinux"}))
 ALL_CONTROLLERS = facts(controllers=frozenset({"memory", "cpu", "pids"}))
 READONLY_DATA: Change = mount("/data", add=("ro",), without=("rw",))
@@ -627,11 +628,10 @@ TABLE: list[tuple[str, Change, Change]] = [
     ("nofile-unset", put("process.rlimits", []), nothing),
     (
         "no-lsm-profile",
-        drop("process.apparmorProfile"),
-        both(drop("process.apparmorProfile"), SELINUX, put("process.selinuxLabel", "a:b:container_t:s0")),
+        APPARMOR,
+        both(APPARMOR, put("process.apparmorProfile", "box")),
     ),
-    ("no-lsm-profile", both(drop("process.apparmorProfile"), facts(lsm=frozenset())), nothing),
-    ("no-lsm-profile", both(drop("process.apparmorProfile"), SELINUX), nothing),
+    ("no-lsm-profile", SELINUX, both(SELINUX, put("process.selinuxLabel", "a:b:container_t:s0"))),
     ("unmasked-path", drop("linux.maskedPaths.3"), nothing),
     ("unmasked-path-recent", drop("linux.maskedPaths.2"), both(drop("linux.maskedPaths"), put("mounts", []))),
     (
@@ -1146,8 +1146,16 @@ TABLE: list[tuple[str, Change, Change]] = [
         both(facts(kernel=(5, 10)), mount("/data", add=("idmap",))),
         both(facts(kernel=(6, 1)), mount("/data", add=("idmap",))),
     ),
-    ("lsm-absent", facts(lsm=frozenset()), facts(lsm=frozenset({"apparmor", "selinux"}))),
-    ("lsm-absent", put("process.selinuxLabel", "a:b:c:s0"), nothing),
+    (
+        "lsm-absent",
+        put("process.apparmorProfile", "box"),
+        both(APPARMOR, put("process.apparmorProfile", "box")),
+    ),
+    (
+        "lsm-absent",
+        put("process.selinuxLabel", "a:b:c:s0"),
+        both(SELINUX, put("process.selinuxLabel", "a:b:c:s0")),
+    ),
     (
         "lsm-absent",
         put("linux.mountLabel", "a:b:c:s0"),
@@ -1155,8 +1163,8 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     (
         "lsm-profile-missing",
-        put("process.apparmorProfile", "bocks"),
-        both(put("process.apparmorProfile", "bocks"), facts(apparmor_profiles=None)),
+        both(APPARMOR, put("process.apparmorProfile", "bocks")),
+        both(APPARMOR, put("process.apparmorProfile", "bocks"), facts(apparmor_profiles=None)),
     ),
     # the forty, where they had no row of their own
     ("root-group", put("process.user.additionalGids", [0]), put("process.user.additionalGids", [44])),
@@ -1251,6 +1259,12 @@ def test_a_script_with_windows_line_ends_is_told_so() -> None:
         "the script `/bin/serve` has Windows line ends: its first line asks for `/bin/sh\\r`, "
         "carriage return included"
     )
+
+
+def test_a_host_without_a_security_module_is_told_too() -> None:
+    (found,) = [f for f in findings(Case()) if f.rule == "no-lsm-profile"]
+    assert found.severity is Severity.INFO
+    assert found.message.startswith("no security module confines the program: neither is one named")
 
 
 def test_the_good_config_is_made_anew_each_time() -> None:

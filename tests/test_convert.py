@@ -346,3 +346,14 @@ def test_a_health_check_is_told_with_the_image_s_shell(shell: list[str] | None, 
     given = inputs({}, {"config": {**config, "Healthcheck": None}})
     told = _facts(given, {}, convert(given))["image"]
     assert (told["healthcheck"], told["shell"]) == (None, found)
+
+
+def test_an_older_baseline_is_written_as_it_was() -> None:
+    made = converted({"hardening": {"profile": "baseline", "baseline": "2023-10"}})
+    linux = made.config.to_json()["linux"]
+    assert "/sys/devices/virtual/powercap" in linux["maskedPaths"]
+    assert not {"/proc/interrupts", "/sys/dev/block"} & set(linux["maskedPaths"])
+    assert not [path for path in linux["maskedPaths"] if "thermal_throttle" in path]
+    assert made.config.to_json()["annotations"]["org.cooperage.baseline"] == "2023-10"
+    assert made.provenance["linux.maskedPaths[0]"]["from"] == "baseline:2023-10"
+    assert made.provenance["root.path"]["from"] == "baseline:2023-10"

@@ -188,6 +188,18 @@ HOSTILE: list[tuple[str, Change, str, Severity]] = [
     ("the session of a user", bound("/run/user/1000"), "sensitive-bind", CRITICAL),
     ("the program hidden", new_mount("/bin", "bind", "/srv/bin", "bind", *SAFE), "program-missing", HIGH),
     ("only root mapped", ids((0, BASE, 1)), "id-unmapped", HIGH),
+    ("cpus that are not there", put("linux.resources.cpu.cpus", "0-63"), "cpuset-above-host", HIGH),
+    ("AppArmor that is not there", put("process.apparmorProfile", "box"), "lsm-absent", HIGH),
+    (
+        "SELinux that is not there",
+        put("process.selinuxLabel", "system_u:system_r:container_t:s0"),
+        "lsm-absent",
+        HIGH,
+    ),
+    ("a token by its look", add("process.env", f"CI_PAT=ghp_{'0' * 36}"), "env-secret", MEDIUM),
+    ("a key in a value", add("process.env", "K=-----BEGIN RSA PRIVATE KEY-----\nx"), "env-secret", MEDIUM),
+    ("the jobs of cron", bound("/var/spool/cron"), "sensitive-bind", CRITICAL),
+    ("what runs at login", bound("/home/me/.bashrc"), "sensitive-bind", HIGH),
 ]
 
 # Not seen yet, or not as badly as it is.
@@ -225,20 +237,10 @@ TO_COME: list[tuple[str, Change, str, Severity]] = [
         HIGH,
     ),
     ("one share", put("linux.resources.cpu.shares", 1), "cpu-shares", MEDIUM),
-    ("cpus that are not there", put("linux.resources.cpu.cpus", "0-63"), "cpuset-above-host", HIGH),
     ("cpus in words", put("linux.resources.cpu.cpus", "zero"), "number-list", HIGH),
     ("a class elsewhere", put("linux.intelRdt", {"closID": "../x"}), "rdt-class", HIGH),
-    ("AppArmor that is not there", put("process.apparmorProfile", "box"), "lsm-absent", HIGH),
-    (
-        "SELinux that is not there",
-        put("process.selinuxLabel", "system_u:system_r:container_t:s0"),
-        "lsm-absent",
-        HIGH,
-    ),
     ("all of /proc masked", add("linux.maskedPaths", "/proc"), "masked-path-too-wide", HIGH),
     ("the program masked", add("linux.maskedPaths", "/bin"), "masked-path-too-wide", HIGH),
-    ("a token by its look", add("process.env", f"CI_PAT=ghp_{'0' * 36}"), "env-secret", MEDIUM),
-    ("a key in a value", add("process.env", "K=-----BEGIN RSA PRIVATE KEY-----\nx"), "env-secret", MEDIUM),
     ("a password among the arguments", add("process.args", "--password=hunter2"), "args-secret", MEDIUM),
     (
         "a script that cannot be read",
@@ -262,8 +264,6 @@ TO_COME: list[tuple[str, Change, str, Severity]] = [
         "bind-source-in-bundle",
         HIGH,
     ),
-    ("the jobs of cron", bound("/var/spool/cron"), "sensitive-bind", CRITICAL),
-    ("what runs at login", bound("/home/me/.bashrc"), "sensitive-bind", HIGH),
     ("real time", put("linux.resources.cpu.realtimeRuntime", 950000), "cpu-realtime", LOW),
 ]
 

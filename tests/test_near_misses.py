@@ -49,7 +49,7 @@ TABLE: list[tuple[str, Change]] = [
     ("capability-bind", grant("CAP_NET_RAW")),
     ("capabilities-unset", grant("CAP_NET_BIND_SERVICE")),
     ("core-dumps", put("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}])),
-    ("nofile-unset", put("process.rlimits", [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2**64 - 1}])),
+    ("nofile-unset", put("process.rlimits", [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1 << 20}])),
     ("cpu-unlimited", put("linux.resources.cpu", {"quota": 1000})),
     ("device-dropped", unpacked(privileged=PRIVILEGED, xattrs=("trusted.x (1)",))),
     ("xattr-dropped", unpacked(privileged=PRIVILEGED, devices=("/dev/x (c)",))),

@@ -66,6 +66,9 @@ def test_a_walk_has_bounds_and_says_what_it_left_out(rootfs: Path) -> None:
     found = walked_facts(rootfs, OWNER, most_entries=3)
     assert found.unread
     assert walked_facts(rootfs / "absent", OWNER) == TreeFacts()
+    (rootfs.parent / "link").symlink_to(rootfs)
+    for elsewhere in (rootfs.parent / "link", Path("/"), Path("/usr/..")):
+        assert walked_facts(elsewhere, OWNER) == TreeFacts(unread=("/",))
 
 
 def test_a_tree_deeper_than_pythons_stack_is_walked(tmp_path: Path) -> None:

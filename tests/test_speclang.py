@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from pipeline import specfile
 from pipeline.errors import PipelineErrors, Place
-from pipeline.model.bundle import Bundle, Healthcheck, HttpProbe, Port, Tmpfs, Ulimit, Volume, VolumeType
+from pipeline.model.baselines import NEWEST
+from pipeline.model.bundle import (
+    Bundle,
+    Hardening,
+    Healthcheck,
+    HttpProbe,
+    Port,
+    Tmpfs,
+    Ulimit,
+    Volume,
+    VolumeType,
+)
 from pipeline.paths import Project
 from pipeline.speclang.build import merge
 from tests.spec_project import IMAGE, bundle, project, write
@@ -201,6 +212,21 @@ def test_mappings_merge_and_all_else_is_replaced(project: Project) -> None:
         "specs/mid.yaml",
         "specs/top.yaml",
     )
+
+
+def test_hardening_has_a_short_form_and_merges_with_the_long_one(project: Project) -> None:
+    write(
+        project,
+        base=IMAGE + "hardening: strict\n",
+        older="extends: base\nhardening: {baseline: 2023-10}\n",
+        between="extends: base\nhardening:\n  baseline: 2025-01\n",
+        plain=IMAGE,
+    )
+    assert bundle(project, "base").hardening == Hardening(profile="strict", baseline=NEWEST)
+    assert bundle(project, "older").hardening == Hardening(profile="strict", baseline="2023-10")
+    # As of a date: the newest that there was then.
+    assert bundle(project, "between").hardening.baseline == "2023-10"
+    assert bundle(project, "plain").hardening == Hardening(profile="baseline", baseline=NEWEST)
 
 
 def test_swap_follows_memory_over_files(project: Project) -> None:

@@ -12,6 +12,11 @@ from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, cover_
 from pipeline.model.nouns import Finding
 
 _SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL)", re.IGNORECASE)
+# What services give out has a look of its own: GitHub, GitLab, Slack, AWS, Google, npm, and PEM keys.
+_TOKEN = re.compile(
+    r"\b(gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60}|glpat-[A-Za-z0-9_-]{20}|xox[abprs]-[A-Za-z0-9-]{10}"
+    r"|AKIA[0-9A-Z]{16}\b|AIza[A-Za-z0-9_-]{35}|npm_[A-Za-z0-9]{36})|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
 _LOGIN = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _CONTROL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _PRELOAD = ("LD_PRELOAD", "LD_AUDIT")
@@ -37,7 +42,11 @@ def variables(subject: Subject) -> Findings:
         if name in _PRELOAD:
             message = f"`{name}` loads code into every program"
             yield Finding("env-preload", MEDIUM, message, path, "drop it", "ld.so(8)")
-        elif (_SECRET.search(name) and value and not value.startswith("/")) or _LOGIN.search(value):
+        elif (
+            (_SECRET.search(name) and value and not value.startswith("/"))
+            or _TOKEN.search(value)
+            or _LOGIN.search(value)
+        ):
             message = f"`{name}` looks like a secret; config.json is readable and so is /proc/PID/environ"
             mend = f"a file on a volume, and `{name}_FILE` with its path"
             # The line itself stays out of logs and reports.

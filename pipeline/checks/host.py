@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 
 from pipeline.checks.access import EXECUTE, READ, WRITE, Credentials, process_credentials, root_credentials
+from pipeline.checks.image import exposed
 from pipeline.checks.meaning_linux import resources
 from pipeline.checks.subject import HIGH, INFO, LOW, MEDIUM, Findings, Subject, is_bind, normal, options
 from pipeline.model.nouns import Finding
@@ -164,7 +165,9 @@ def sizes(subject: Subject) -> Findings:
 def cpu_numbers(subject: Subject) -> Findings:
     """The CPUs named by number are there (cpuset(7): else the kernel refuses the list)."""
     found = resources(subject).cpu
-    highest = max((int(number) for number in re.findall(r"[0-9]+", (found and found.cpus) or "")), default=-1)
+    highest = max(
+        (int(number) for number in re.findall(r"[0-9]{1,9}", (found and found.cpus) or "")), default=-1
+    )
     if highest >= subject.host.cpus:
         message = f"CPU {highest} is asked for, and the last one of this host is {subject.host.cpus - 1}"
         mend = "name CPUs that are there, or leave it to `cpus:`"
@@ -186,9 +189,8 @@ def _wanted_ports(subject: Subject) -> Iterator[tuple[str, int, str]]:
         yield port.host_ip, port.host_port, port.protocol
     # On the host's own network, the program takes the ports that its image speaks of.
     for text in subject.image.exposed_ports if subject.image and "network" not in subject.namespaces else ():
-        number, _, protocol = text.partition("/")
-        if number.isdecimal():
-            yield _ANY, int(number), protocol or "tcp"
+        for number, protocol in exposed(text):
+            yield _ANY, number, protocol
 
 
 def _meets(address: str, number: int, protocol: str, other: tuple[str, str, int]) -> bool:

@@ -5,6 +5,7 @@ Source: image-spec conversion.md and config.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pipeline.checks.launchers import started
@@ -13,6 +14,8 @@ from pipeline.model.nouns import Finding
 
 _SOURCE = "conversion.md"
 _STOP_SIGNAL = "org.opencontainers.image.stopSignal"
+_PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?")
+_ID = re.compile(r"[0-9]{1,10}")
 _SEARCHED = ("PATH", "LD_LIBRARY_PATH")
 
 
@@ -36,7 +39,7 @@ def user(subject: Subject) -> Findings:
     if named and named not in ("0", "root") and uid == 0:
         message = f"the image runs as `{named}`, and the bundle as root"
         yield Finding("image-user", MEDIUM, message, "process.user", "drop `user` from the spec", _SOURCE)
-    elif named.isdecimal() and int(named) != uid:
+    elif _ID.fullmatch(named) and int(named) != uid:
         message = f"the image runs as user {named}, and the bundle as {uid}: are its files for that one?"
         yield Finding("image-user", INFO, message, "process.user", "drop `user` from the spec", _SOURCE)
 
@@ -103,13 +106,14 @@ def _stop_signal(subject: Subject, image: ImageFacts) -> Iterator[Finding]:
 
 def _ports(subject: Subject, image: ImageFacts) -> Iterator[Finding]:
     published = {(port.container_port, port.protocol) for port in subject.intent.ports}
-    open_ports = [text for text in image.exposed_ports if _numbers(text) and not _numbers(text) & published]
+    open_ports = [text for text in image.exposed_ports if exposed(text) and not exposed(text) & published]
     if open_ports and "network" in subject.namespaces:
         message = f"no port of the host leads to the image's EXPOSE {', '.join(sorted(open_ports))}"
         mend = '`ports: ["127.0.0.1:HOST:CONTAINER"]`, for what connects the container\'s network'
         yield Finding("port-unpublished", INFO, message, "", mend, _SOURCE)
 
 
-def _numbers(text: str) -> frozenset[tuple[int, str]]:
-    number, _, protocol = text.partition("/")
-    return frozenset({(int(number), protocol or "tcp")} if number.isdecimal() else ())
+def exposed(text: str) -> frozenset[tuple[int, str]]:
+    """Read an EXPOSE such as `8080/tcp`, the key of an image's ExposedPorts; nothing of what is none."""
+    found = _PORT.fullmatch(text)
+    return frozenset({(int(found[1]), found[2] or "tcp")} if found else ())

@@ -37,7 +37,9 @@ _SENSITIVE = (
 # The host's programs: to read them is harmless, to write them is to be root at the next start.
 _PROGRAMS = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr")
 _HOMES = "/home"
-_SECRETS = (".aws", ".config", ".docker", ".gnupg", ".kube", ".netrc", ".ssh")
+_SECRETS = (".aws", ".config", ".docker", ".git-credentials", ".gnupg", ".kube", ".netrc", ".npmrc", ".ssh")
+# Whoever writes them runs programs as that user at the next login.
+_LOGIN = (".bash_login", ".bash_profile", ".bashrc", ".profile", ".zprofile", ".zshenv", ".zshrc")
 # Only as long as they are read-only.
 _HARMLESS = (
     "/etc/hosts",
@@ -125,7 +127,7 @@ def _is_home(path: str) -> bool:
     parts = path.split("/")[1:]
     if parts[0] != _HOMES[1:]:
         return False
-    return len(parts) <= 2 or parts[2] in _SECRETS
+    return len(parts) <= 2 or parts[2] in (*_SECRETS, *_LOGIN)
 
 
 def _below(path: str, tops: tuple[str, ...]) -> bool:

@@ -53,9 +53,14 @@ def walked_facts(root: Path, root_id: int, most_entries: int = MOST_ENTRIES) -> 
 
 def _walk(root: Path, most: int, unread: list[str]) -> Iterator[tuple[str, os.stat_result]]:
     try:
-        yield "/", os.lstat(root)
+        top = os.lstat(root)
     except OSError:
         return
+    # A link leads elsewhere, and `/` is the host: neither is a bundle's rootfs.
+    if not stat.S_ISDIR(top.st_mode) or os.path.realpath(root) == "/":
+        unread.append("/")
+        return
+    yield "/", top
     # A list of its own, since a tree can be deeper than Python's stack.
     waiting, count = [""], 0
     while waiting:
@@ -66,7 +71,8 @@ def _walk(root: Path, most: int, unread: list[str]) -> Iterator[tuple[str, os.st
                     count += 1
                     path = f"{folder}/{entry.name}"
                     status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
+                    # What is mounted there is not the rootfs's.
+                    if stat.S_ISDIR(status.st_mode) and status.st_dev == top.st_dev:
                         waiting.append(path)
                     yield path, status
         except OSError:

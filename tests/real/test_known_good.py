@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from pipeline.checks.form import read_form
 from pipeline.checks.index import CHECKS, FORM, Layer
+from pipeline.checks.program import trace
 from pipeline.checks.scoring import score
+from pipeline.checks.subject import Subject
 from pipeline.checks.text import render_findings
 from pipeline.examine import examine
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
+from pipeline.observe.rootfs import HostLook, RootfsLook
 from pipeline.tools.runtimes import registry
+from tests.judged import good_config
 
 pytestmark = pytest.mark.real
 
@@ -64,3 +70,22 @@ def test_the_same_rootfs_with_a_fault_is_an_alarm(box: Path, runtime: str) -> No
     found = {finding.rule: finding for finding in judged(box, runtime)}
     assert found["program-missing"].severity is Severity.HIGH
     assert found["rootfs-set-id"].message.startswith("the rootfs has set-id programs: /bin/su")
+
+
+def test_every_program_of_this_host_finds_its_libraries() -> None:
+    """The host's own tree as a rootfs: its loader finds them, by folders, run paths and /etc/ld.so.cache."""
+    config = good_config()
+    config["mounts"] = []
+    alarms, count, facts = [], 0, host_facts("runc", "1.1.5")
+    for path in sorted(Path("/usr/bin").iterdir())[:400]:
+        if not path.is_file():
+            continue
+        config["process"]["args"] = [str(path)]
+        form = read_form("config.json", json.dumps(config))
+        assert form.document and form.config
+        subject = Subject(form.document, form.config, "/box", RootfsLook(Path("/")), HostLook(), facts)
+        found = trace(subject)
+        count += found.elf is not None and bool(found.elf.needed)
+        alarms += [f for f in found.faults if f.rule in ("library-missing", "program-loader")]
+    assert count > 50
+    assert not alarms, render_findings(alarms)
