@@ -113,9 +113,7 @@ def test_only_reread_sees_what_left_no_trace(tree: Path, tmp_path: Path) -> None
     assert changed_entries(tree, record, reread=True) == ["etc/passwd"]
 
 
-def test_what_became_something_else_is_changed_and_never_waited_for(
-    tree: Path, tmp_path: Path
-) -> None:
+def test_what_became_something_else_is_changed_and_never_waited_for(tree: Path, tmp_path: Path) -> None:
     record = tmp_path / "record.json"
     write_record(record, scan_tree(tree))
     (tree / "etc" / "passwd").unlink()
