@@ -46,9 +46,10 @@ def values(header: str, names: set[str], folder: Path) -> dict[str, int]:
     while found:
         lines = [f"const unsigned int v_{name} = (unsigned int)({name});" for name in sorted(found)]
         source = "#include <stddef.h>\n" + include + "\n".join(lines)
+        # A file, since the compiler quotes a line that is wrong from nothing else.
+        (folder / "values.c").write_text(source)
         made = subprocess.run(
-            ["cc", "-D_GNU_SOURCE", "-w", "-S", "-o", "-", "-x", "c", "-"],
-            input=source,
+            ["cc", "-D_GNU_SOURCE", "-w", "-S", "-o", "-", "values.c"],
             text=True,
             capture_output=True,
             cwd=folder,
