@@ -56,7 +56,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Test:
+class Comparison:
     """`word & mask` equals `value` (or, `least`, is not below it); the contrary where it does not `hold`."""
 
     word: int
@@ -71,7 +71,7 @@ class Test:
         return (masked >= self.value if self.least else masked == self.value) is self.holds
 
     @property
-    def contrary(self) -> Test:
+    def contrary(self) -> Comparison:
         """The test that passes what this one does not."""
         return replace(self, holds=not self.holds)
 
@@ -84,7 +84,7 @@ class Test:
         return f"argument {argument}{' high' if high else ''}{mask} {how} {self.value:#x}"
 
 
-Tests = tuple[Test, ...]
+Tests = tuple[Comparison, ...]
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ def from_words(text: str) -> Tests:
     return () if text == "anything" else tuple(map(_test, text.split(" and ")))
 
 
-def _test(text: str) -> Test:
+def _test(text: str) -> Comparison:
     found = _TEXT.fullmatch(text)
     if not found:
         raise ValueError(f"`{text}` is no test of an argument")
     argument, high, mask, sign, value = found.groups()
     word = FIRST_ARGUMENT_WORD + 2 * int(argument) + bool(high)
     least, holds = sign in (">=", "<"), sign in ("==", ">=")
-    return Test(word, int(mask, 16) if mask else _WORD, int(value, 16), least, holds)
+    return Comparison(word, int(mask, 16) if mask else _WORD, int(value, 16), least, holds)
 
 
 def ways(program: Filter, state: State, known: Sequence[int]) -> list[Way]:
@@ -132,7 +132,8 @@ def ways(program: Filter, state: State, known: Sequence[int]) -> list[Way]:
         step, tests = open_ends.pop()
         for after, new in step.on(program, known):
             path = (*tests, *new)
-            if new and example(path) is None:
+            # Only the word that is tested now can have become impossible.
+            if new and example(t for t in path if t.word == new[0].word) is None:
                 continue
             if isinstance(after, int):
                 found.append(Way(_plainer(path), after))
@@ -206,16 +207,16 @@ class _Step:
         return self.x
 
 
-def _test_of(what: int, word: Word, other: int) -> Test:
+def _test_of(what: int, word: Word, other: int) -> Comparison:
     if what == JSET:
         # Some bit is set: the contrary of "all of them are 0".
-        return Test(word.index, word.mask & other, 0, holds=False)
+        return Comparison(word.index, word.mask & other, 0, holds=False)
     if what == JEQ:
-        return Test(word.index, word.mask, other)
+        return Comparison(word.index, word.mask, other)
     if what == JGT and other == _WORD:
         # Nothing is greater than the greatest word.
-        return Test(word.index, 0, 1)
-    return Test(word.index, word.mask, other + (what == JGT), least=True)
+        return Comparison(word.index, 0, 1)
+    return Comparison(word.index, word.mask, other + (what == JGT), least=True)
 
 
 def _plainer(tests: Tests) -> Tests:
@@ -225,9 +226,9 @@ def _plainer(tests: Tests) -> Tests:
     return tuple(t for t in dict.fromkeys(kept) if t.mask or not t.of(0))
 
 
-def example(tests: Iterable[Test]) -> dict[int, int] | None:
+def example(tests: Iterable[Comparison]) -> dict[int, int] | None:
     """Return a value for each tested word that passes all tests, or None when there is none."""
-    by_word: dict[int, list[Test]] = {}
+    by_word: dict[int, list[Comparison]] = {}
     for test in tests:
         by_word.setdefault(test.word, []).append(test)
     found = {}
@@ -239,7 +240,7 @@ def example(tests: Iterable[Test]) -> dict[int, int] | None:
     return found
 
 
-def _candidates(tests: Sequence[Test]) -> Iterator[int]:
+def _candidates(tests: Sequence[Comparison]) -> Iterator[int]:
     """Yield the values at which a word's tests can begin or cease to pass, the plain ones first."""
     fixed = base = 0
     for test in tests:
