@@ -76,3 +76,15 @@ def task_report() -> tasks.Task:
 
 def task_new() -> tasks.Task:
     return commands.new(make)
+
+
+def task_seccomp_diff() -> tasks.Task:
+    return commands.seccomp_diff(make)
+
+
+def task_seccomp_accept() -> tasks.Task:
+    return commands.seccomp_accept(make)
+
+
+def task_verdicts() -> tasks.Task:
+    return commands.verdicts(make)
