@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import commands, tasks
+from pipeline import commands, profilecommands, tasks
 
 Tasks = Iterator[tasks.Task]
 
@@ -79,12 +79,12 @@ def task_new() -> tasks.Task:
 
 
 def task_seccomp_diff() -> tasks.Task:
-    return commands.seccomp_diff(make)
+    return profilecommands.seccomp_diff(make)
 
 
 def task_seccomp_accept() -> tasks.Task:
-    return commands.seccomp_accept(make)
+    return profilecommands.seccomp_accept(make)
 
 
 def task_verdicts() -> tasks.Task:
-    return commands.verdicts(make)
+    return profilecommands.verdicts(make)

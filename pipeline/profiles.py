@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Compiled:
     documents: Mapping[str, Mapping[str, Any]]
     filters: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
+    description: str = ""
+    groups: Mapping[str, Any] = field(default_factory=dict)
 
     def summaries(self) -> dict[str, Summary]:
         """Return what each filter leaves open."""
@@ -86,7 +88,8 @@ def names(project: Project) -> list[str]:
 
 def _source(name: str, shown: str, content: bytes) -> Compiled:
     profile = read_profile(content, shown, table())
-    return _made(name, shown, {arch: oci_profile(profile, (arch,), table()) for arch in ARCHITECTURES})
+    made = _made(name, shown, {arch: oci_profile(profile, (arch,), table()) for arch in ARCHITECTURES})
+    return replace(made, description=profile.description, groups=profile.calls_by_group())
 
 
 def _systemd(word: str) -> Compiled:

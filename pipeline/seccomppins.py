@@ -7,15 +7,18 @@ and why it was ever allowed to grow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.checks.subject import ProfileDrift
 from pipeline.errors import PipelineError, Place
 from pipeline.files import canonical_json, read_json, write_atomic
 from pipeline.oci.verdict_summary import Change, Summary, changes
 from pipeline.paths import Project
 from pipeline.profiles import of_name
+from pipeline.source import read_source
 
 _PREFIX = "SCMP_ARCH_"
 
@@ -39,17 +42,13 @@ def differences(project: Project, name: str) -> dict[str, list[Change]] | None:
     return {arch: changes(pinned["architectures"].get(arch, nothing), now[arch]) for arch in now}
 
 
-def growth(project: Project, name: str) -> list[str] | None:
-    """Return in words what became open since the pin, `x86_64: mount`; None when there is no pin."""
+def drift(project: Project, name: str) -> ProfileDrift:
+    """Return how a profile differs from its pin, for the judge. Raises what `differences` raises."""
     found = differences(project, name)
-    if found is None:
-        return None
-    return [f"{arch}: {_said(change)}" for arch, change in _of_kind(found, "gained")]
-
-
-def shrinkage(project: Project, name: str) -> list[str]:
-    """Return in words what was pinned as open and is so no more."""
-    return [f"{arch}: {_said(c)}" for arch, c in _of_kind(differences(project, name) or {}, "lost")]
+    opened = tuple(_kind(found, "gained"))
+    calls = [line.partition(": ")[2].partition(" ")[0] for line in opened]
+    place = _place(project, name, calls) if calls else None
+    return ProfileDrift(name, found is not None, opened, tuple(_kind(found, "lost")), place)
 
 
 def accept(project: Project, name: str, reason: str) -> list[str]:
@@ -62,7 +61,7 @@ def accept(project: Project, name: str, reason: str) -> list[str]:
     shown = str(path.relative_to(project.root))
     pinned = _read(path)
     found = differences(project, name)
-    grown = [f"{arch}: {_said(change)}" for arch, change in _of_kind(found or {}, "gained")]
+    grown = list(_kind(found, "gained"))
     if grown and not reason.strip():
         raise PipelineError(
             "no-reason",
@@ -79,19 +78,30 @@ def accept(project: Project, name: str, reason: str) -> list[str]:
         "accepted": accepted,
     }
     write_atomic(path, canonical_json(value))
-    lines = [
-        f"{name}: {arch}: {change}" for kind in ("gained", "lost") for arch, change in _of_kind(found, kind)
-    ]
+    lines = [f"{name}: + {line}" for line in grown] + [f"{name}: − {line}" for line in _kind(found, "lost")]
     return [*lines, f"{name}: pinned in {shown}"]
 
 
-def _of_kind(found: dict[str, list[Change]] | None, kind: str) -> Iterator[tuple[str, Change]]:
+def _kind(found: dict[str, list[Change]] | None, kind: str) -> Iterator[str]:
+    """What was gained, or lost, as `x86_64: socket (AF_ALG now allowed)`."""
     for arch, items in (found or {}).items():
-        yield from ((arch.removeprefix(_PREFIX).lower(), change) for change in items if change.kind == kind)
+        for change in items:
+            if change.kind == kind:
+                what = f" ({change.what})" if change.what else ""
+                yield f"{arch.removeprefix(_PREFIX).lower()}: {change.call}{what}"
 
 
-def _said(change: Change) -> str:
-    return change.call + (f" ({change.what})" if change.what else "")
+def _place(project: Project, name: str, calls: list[str]) -> Place:
+    """Where the source names the first of the calls that it names at all."""
+    path = project.seccomp_sources / f"{name}.yaml"
+    shown = str(path.relative_to(project.root))
+    lines = read_source(path, shown).decode(errors="replace").splitlines()
+    for call in calls:
+        for number, line in enumerate(lines, start=1):
+            found = re.search(rf"(?<![\w-]){re.escape(call)}(?![\w-])", line.partition("#")[0])
+            if found:
+                return Place(shown, number, found.start() + 1, len(call), line)
+    return Place(shown)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

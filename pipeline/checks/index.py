@@ -20,6 +20,7 @@ from pipeline.checks import (
     rootfs,
     seccomp,
     seccomp_open,
+    seccomp_pin,
     sources,
     unpacked,
 )
@@ -163,6 +164,7 @@ CHECKS: tuple[Check, ...] = (
             "seccomp clone3": seccomp_open.clone3,
             "seccomp arguments": seccomp_open.wide_arguments,
             "seccomp alone decides": seccomp_open.decided_elsewhere,
+            "seccomp as pinned": seccomp_pin.as_pinned,
         },
     ),
 )
