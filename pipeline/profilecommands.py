@@ -6,15 +6,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import _FAILED, _print_json, _reading, _say, _usage
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, PipelineErrors
 
 if TYPE_CHECKING:
     from doit.exceptions import TaskFailed
 
     from pipeline.tasks import Makefile, Task
 
+_USAGE = 3
 # What is wrong with the words of the command line, not with a profile.
-_NO_PROFILE = ("unknown-profile", "unknown-revision", "unreadable", "not-a-file", "no-reason", "no-such-arch")
+_NO_PROFILE = (
+    *("unknown-profile", "unknown-revision", "unreadable", "not-a-file", "too-big", "bad-profile"),
+    *("no-reason", "no-such-arch"),
+)
 
 
 def seccomp_diff(make: Makefile) -> Task:
@@ -24,7 +28,8 @@ def seccomp_diff(make: Makefile) -> Task:
         from pipeline.seccompdiff import compare, in_words
 
         if len(make.selection.words) != 2:
-            make.refuse(_usage("doit seccomp-diff A B, for example `doit seccomp-diff docker-default hello`"))
+            form = "doit seccomp-diff A B, for example `doit seccomp-diff docker-default default`"
+            make.refuse(_usage(form))
         one, other = make.selection.words
         compared = _of_profiles(make, lambda: compare(make.project, one, other))
         if "json" in make.selection.options:
@@ -74,9 +79,12 @@ def verdicts(make: Makefile) -> Task:
 
 
 def _of_profiles(make: Makefile, made: Callable[[], Any]) -> Any:
-    """What was made; words that name no profile end the run with exit 3."""
+    """What was made; words that name no profile, or one with mistakes in it, end the run with exit 3."""
     try:
         return made()
+    except PipelineErrors as errors:
+        make.console.error(str(errors))
+        raise SystemExit(_USAGE) from None
     except PipelineError as error:
         if error.code in _NO_PROFILE:
             make.refuse(error)

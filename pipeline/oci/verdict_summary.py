@@ -129,7 +129,7 @@ def _differences(kind: str, name: str, less: tuple[Tests, ...], more: tuple[Test
         yield Change(kind, name, "")
         return
     state = "allowed" if kind == "gained" else "refused"
-    families = sorted(_families(name, less, more), key=lambda family: family not in _NOTABLE)
+    families = sorted(_families(name, less, more), key=_notable_first)
     if families:
         more_of_them = len(families) - _MOST_FAMILIES
         rest = f" and {more_of_them} others" if more_of_them > 0 else ""
@@ -151,6 +151,10 @@ def _families(name: str, less: tuple[Tests, ...], more: tuple[Tests, ...]) -> It
     for family in AddressFamily:
         if _passes(more, int(family)) and not _passes(less, int(family)):
             yield family.name
+
+
+def _notable_first(family: str) -> int:
+    return _NOTABLE.index(family) if family in _NOTABLE else len(_NOTABLE)
 
 
 def _passes(ways: tuple[Tests, ...], first: int) -> bool:
