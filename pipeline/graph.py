@@ -73,7 +73,7 @@ STAGES: dict[str, Stage] = {
             tools=("runc", "libseccomp"),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
-            host=("kernel", "limits", "ids", "binds", "devices", "way", "profile", "pin"),
+            host=("kernel", "limits", "ids", "binds", "devices", "way", "pin"),
             needs_root=True,
         ),
         Stage(
