@@ -35,12 +35,16 @@ from pipeline.work import Declared, Output, StageFailed, Voice, Work
 
 @dataclass(frozen=True)
 class Assessment:
-    """Whether a step is fresh: `stale` says why not, in words; `parts` is what its key was made of."""
+    """Whether a step is fresh: `stale` says why not, in words; `parts` is what its key is made of."""
 
     parts: Parts
-    key: str
     stale: str | None
     receipt: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """The digest of the parts."""
+        return _key(self.parts)
 
 
 class Engine:
@@ -58,29 +62,28 @@ class Engine:
         self.fingerprints = Fingerprints(project)
         self._pin = pin
         self._voice = voice
-        self._receipts: dict[Path, dict[str, Any] | None] = {}
+        self._receipts: dict[tuple[str, str], dict[str, Any] | None] = {}
 
     def assess(self, step: Step) -> Assessment:
         """Compute the step's key from what is there now and compare it with its receipt."""
         parts = self._parts(step)
-        key = sha256_bytes(compact_json(parts))
         paths = self.project.bundle(step.bundle)
         receipt = self.receipt(step.bundle, step.label)
         stale: str | None
         if receipt is None:
             stale = _without_receipt(step, paths)
-        elif receipt["key"] != key:
+        elif receipt["parts"] != parts and receipt["key"] != _key(parts):
             stale = reason(receipt["parts"], parts)
         else:
             stale = damage(paths, receipt["outputs"])
-        return Assessment(parts, key, stale, receipt)
+        return Assessment(parts, stale, receipt)
 
     def receipt(self, bundle: str, label: str) -> dict[str, Any] | None:
         """The receipt of a stage, or None where there is none that can be read."""
-        path = self.project.bundle(bundle).receipt(label)
-        if path not in self._receipts:
-            self._receipts[path] = read_receipt(path)
-        return self._receipts[path]
+        which = bundle, label
+        if which not in self._receipts:
+            self._receipts[which] = read_receipt(f"{self.project.bundle(bundle).stages}/{label}.json")
+        return self._receipts[which]
 
     def is_built(self, step: Step) -> bool:
         """True when the step has a receipt, be it fresh, stale or damaged."""
@@ -102,9 +105,8 @@ class Engine:
 
     def forget(self, step: Step) -> None:
         """Remove the step's receipt, so that it is built again."""
-        path = self.project.bundle(step.bundle).receipt(step.label)
-        self._receipts.pop(path, None)
-        drop(path)
+        self._receipts.pop((step.bundle, step.label), None)
+        drop(self.project.bundle(step.bundle).receipt(step.label))
 
     @contextmanager
     def _upstream_held(self, step: Step) -> Iterator[None]:
@@ -208,7 +210,7 @@ class Engine:
         }
         # The environment may hold secrets: no other user may read what the bundle's folder hides from them.
         write_atomic(paths.receipt(step.label), canonical_json(receipt), mode=0o600)
-        self._receipts.pop(paths.receipt(step.label), None)
+        self._receipts.pop((step.bundle, step.label), None)
 
     def _keep(self, step: Step, folder: Path) -> None:
         """Put what is in the work folder in its place; the receipt of what stood there goes first."""
@@ -233,6 +235,10 @@ class Engine:
                 self._voice.say(step.task, "another doit is building it; waiting for that one")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _key(parts: Parts) -> str:
+    return sha256_bytes(compact_json(parts))
 
 
 def _swept(folder: Path) -> str:

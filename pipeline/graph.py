@@ -69,11 +69,11 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "waive"),
-            tools=("runc",),
+            keys=("healthcheck", "seccomp", "waive"),
+            tools=("runc", "libseccomp"),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
-            host=("kernel", "limits", "ids", "binds", "devices", "way"),
+            host=("kernel", "limits", "ids", "binds", "devices", "way", "pin"),
             needs_root=True,
         ),
         Stage(

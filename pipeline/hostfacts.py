@@ -90,6 +90,11 @@ def _extended(path: Path) -> list[str]:
     return extended(content)
 
 
+def _pin(project: Project, _bundle: str, spec: Spec) -> str:
+    """The content of the pin beside the seccomp source."""
+    return _content(project.seccomp_sources / f"{spec['seccomp']}.pinned.json")
+
+
 def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[Any] | None]:
     """Where the source of each volume really is, its kind, owner and mode; None where there is none."""
     paths = project.bundle(bundle)
@@ -159,6 +164,7 @@ _FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
     "ids": _ids,
     "limits": _limits,
     "profile": _profile,
+    "pin": _pin,
     "binds": _binds,
     "bind_files": _bind_files,
     "devices": _devices,

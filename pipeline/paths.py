@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -15,21 +16,57 @@ STATE_HOME = Path("/var/lib/cooperage")
 
 
 class BundlePaths:
-    """The paths of one bundle: `out/NAME/…`."""
+    """The paths of one bundle: `out/NAME/…`; made when asked for, since a start needs few of them."""
 
     def __init__(self, out: Path, name: str) -> None:
         self.name = name
         self.dir = out / name
-        self.image = self.dir / "image"
-        self.bundle = self.dir / "bundle"
-        self.config = self.bundle / "config.json"
-        self.rootfs = self.bundle / "rootfs"
-        self.seccomp = self.dir / "seccomp"
-        self.findings = self.dir / "validate" / "findings.json"
-        self.provenance = self.dir / "spec" / "provenance.json"
-        self.tree_record = self.dir / "unpack" / "tree.json"
-        self.smoke = self.dir / "smoke"
         self.stages = self.dir / "stages"
+
+    @cached_property
+    def image(self) -> Path:
+        """The image as an OCI layout."""
+        return self.dir / "image"
+
+    @cached_property
+    def bundle(self) -> Path:
+        """The bundle: config.json and rootfs."""
+        return self.dir / "bundle"
+
+    @cached_property
+    def config(self) -> Path:
+        """config.json of the bundle."""
+        return self.bundle / "config.json"
+
+    @cached_property
+    def rootfs(self) -> Path:
+        """The root file system."""
+        return self.bundle / "rootfs"
+
+    @cached_property
+    def seccomp(self) -> Path:
+        """The compiled profile."""
+        return self.dir / "seccomp"
+
+    @cached_property
+    def findings(self) -> Path:
+        """What the judge found."""
+        return self.dir / "validate" / "findings.json"
+
+    @cached_property
+    def provenance(self) -> Path:
+        """Where each field of config.json came from."""
+        return self.dir / "spec" / "provenance.json"
+
+    @cached_property
+    def tree_record(self) -> Path:
+        """Every entry of rootfs as it was unpacked."""
+        return self.dir / "unpack" / "tree.json"
+
+    @cached_property
+    def smoke(self) -> Path:
+        """What was seen of runs."""
+        return self.dir / "smoke"
 
     def receipt(self, stage: str) -> Path:
         """The receipt of a stage; smoke has one for each runtime (`smoke-runc`)."""

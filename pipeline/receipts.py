@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import compact_json, sha256_bytes, sha256_file, sync_directory
+from pipeline.files import compact_json, read_small, sha256_bytes, sha256_file, sync_directory
 from pipeline.paths import BundlePaths
 
 Parts = dict[str, Any]
@@ -22,38 +22,41 @@ THERE = "there"
 _SHOWN_DIFFERENCES = 3
 
 
-def read_receipt(path: Path) -> dict[str, Any] | None:
+def read_receipt(path: str | Path) -> dict[str, Any] | None:
     """Return the receipt in a file, or None where there is none that can be read."""
     try:
-        receipt = json.loads(path.read_bytes())
+        receipt = json.loads(read_small(path))
     except (OSError, ValueError):
         return None
     known = isinstance(receipt, dict) and {"key", "parts", "digest", "outputs", "facts"} <= receipt.keys()
     return receipt if known else None
 
 
-def mark(path: Path) -> str:
+def mark(path: str | Path) -> str:
     """What a receipt remembers of an output: enough to see cheaply whether it was changed.
 
     A file's digest; of a folder of files, one over them; of an OCI layout, that of its index, from which
     all else in it is named by digest; of a rootfs, which has a record of its own, that it is there.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return "sha256:" + sha256_file(path)
-    if path.name == "rootfs":
+    kind = os.path.basename(path)
+    if kind == "rootfs":
         return THERE
-    names = ["index.json"] if path.name == "image" else sorted(os.listdir(path))
-    return "files:" + sha256_bytes(compact_json({name: sha256_file(path / name) for name in names}))
+    names = ["index.json"] if kind == "image" else sorted(os.listdir(path))
+    found = {name: sha256_file(os.path.join(path, name)) for name in names}
+    return "files:" + sha256_bytes(compact_json(found))
 
 
 def damage(paths: BundlePaths, outputs: Mapping[str, str], *, cheap: bool = True) -> str | None:
     """Say which output is not there or not as it was made; with `cheap`, of large files only the former."""
+    folder = str(paths.dir)
     for place, expected in outputs.items():
-        full = os.path.join(paths.dir, place)
+        full = os.path.join(folder, place)
         try:
             status = os.lstat(full)
             unread = expected == THERE or (cheap and status.st_size > _REREAD_BYTES)
-            if not unread and mark(Path(full)) != expected:
+            if not unread and mark(full) != expected:
                 return f"{place} was changed after it was made"
         except OSError:
             return f"{place} is gone"

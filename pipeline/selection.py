@@ -26,6 +26,9 @@ READERS: Mapping[str, Mapping[str, bool]] = {
     "doctor": {"json": False},
     "report": {},
     "new": {"image": True},
+    "seccomp-diff": {"json": False, "exit-code": False},
+    "seccomp-accept": {"reason": True},
+    "verdicts": {"arch": True, "json": False},
 }
 """Tasks that take the rest of the command line as their own: their options, and whether one has a value."""
 _NAMELESS = ("doctor", "report")
@@ -76,6 +79,20 @@ class Selection:
         if self.reader in _OF_BUNDLES:
             about += [_bundle(word) if ":" in word else word for word in self.words]
         return bundle in about
+
+    def reaches(self, bundle: str, *, smoke: bool) -> bool:
+        """True when doit may come to a task of this bundle, of those that build it or of those that run it.
+
+        What it cannot come to need not be made: with a thousand bundles that is a third of a start.
+        """
+        if not self.runs or any("*" in task or task.startswith(("/", "_")) for task in self.tasks):
+            return True
+        if self.reader:
+            return False
+        if not self.tasks:
+            return not smoke
+        asked = [task for task in self.tasks if not smoke or task.partition(":")[0] == "smoke"]
+        return any(_bundle(task) in ("", bundle) for task in asked)
 
     def all_bundles(self, groups: Sequence[str]) -> bool:
         """True when all bundles are meant: no task is named, or a group of tasks is."""

@@ -79,8 +79,8 @@ class Makefile:
 
     def stage(self, name: str) -> Iterator[Task]:
         """One task for each bundle, and the group over those that `doit` builds by itself."""
-        yield self._group(name, [f"{name}:{bundle}" for bundle in self._ready()])
-        for bundle in self.specs:
+        yield self._group(name, [f"{name}:{bundle}" for bundle in self._within()])
+        for bundle in self._reached():
             yield self._step(Step(STAGES[name], bundle))
 
     def rest(self) -> Iterator[Task]:
@@ -100,8 +100,8 @@ class Makefile:
     def bundle(self) -> Iterator[Task]:
         """A whole bundle, up to `validate`."""
         self._replace_database()
-        yield self._group("bundle", [f"bundle:{bundle}" for bundle in self._ready()])
-        for bundle in self.specs:
+        yield self._group("bundle", [f"bundle:{bundle}" for bundle in self._within()])
+        for bundle in self._reached():
             yield {
                 "basename": f"bundle:{bundle}",
                 "actions": None,
@@ -112,8 +112,8 @@ class Makefile:
 
     def smoke(self) -> Iterator[Task]:
         """A cell for each bundle and runtime found; a bundle's own task is the cell of the first of them."""
-        yield self._group("smoke", [f"smoke:{bundle}" for bundle in self._ready()])
-        for bundle in self.specs:
+        yield self._group("smoke", [f"smoke:{bundle}" for bundle in self._within(smoke=True)])
+        for bundle in self._reached(smoke=True):
             steps = [Step(STAGES["smoke"], bundle, runtime) for runtime in self.runtimes]
             yield {
                 "basename": f"smoke:{bundle}",
@@ -204,7 +204,7 @@ class Makefile:
             "basename": step.task,
             "actions": [(self.run_step, [step, fresh])],
             "task_dep": needs,
-            "targets": [str(self.project.bundle(step.bundle).receipt(step.label))],
+            "targets": [f"{self.project.bundle(step.bundle).stages}/{step.label}.json"],
             "uptodate": [fresh],
             "clean": self.removals.cleaning(step.task),
             "doc": f"{step.bundle}: {_DOCS[step.stage.name]}",
@@ -216,6 +216,14 @@ class Makefile:
 
     def _ready(self) -> list[str]:
         return [name for name in self.specs if name not in self._unpinned]
+
+    def _reached(self, *, smoke: bool = False) -> list[str]:
+        """The bundles whose tasks this command line may come to."""
+        return [name for name in self.specs if self.selection.reaches(name, smoke=smoke)]
+
+    def _within(self, *, smoke: bool = False) -> list[str]:
+        """Of those, the ones that a group of tasks has."""
+        return [name for name in self._reached(smoke=smoke) if name not in self._unpinned]
 
     def _ask_pins(self) -> tuple[Pins, set[str]]:
         return preflight.pins_and_unpinned(self.selection, self.project, self.specs, self.console.note)
@@ -234,8 +242,10 @@ class Makefile:
     def _preflight(self) -> None:
         preflight.check_specs(self.selection, self.loaded, self.console.note)
         names = (*self.specs, *self.loaded.broken)
-        tasks = [step.task for name in self.specs for step in self.steps(name)]
-        tasks += [f"{kind}:{name}" for kind in ("bundle", "smoke") for name in names]
+        tasks: list[str] = []
+        if self.selection.tasks:
+            tasks = [step.task for name in self.specs for step in self.steps(name)]
+            tasks += [f"{kind}:{name}" for kind in ("bundle", "smoke") for name in names]
         preflight.check_tasks(self.selection, tasks, str(self.project.root))
         preflight.check_privilege(self.selection, self.project)
         preflight.check_readable(self.selection, self.project)

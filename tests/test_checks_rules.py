@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pipeline.checks
-from pipeline.checks.subject import ImageFacts, Intent, PrivilegedFile, UnpackFacts
+from pipeline.checks.subject import ImageFacts, Intent, PrivilegedFile, ProfileDrift, UnpackFacts
 from pipeline.checks.text import render_findings
 from pipeline.model.nouns import Severity
 from tests.judged import (
@@ -185,6 +185,11 @@ def check(*words: str) -> Change:
 def extra(**values: Any) -> Change:
     """Set what `validate` looked up."""
     return lambda case: case.extra.update(values)
+
+
+def drifted(pinned: bool = True, **values: Any) -> Change:
+    """Set how the profile differs from its pin."""
+    return extra(profile_drift=ProfileDrift("mine", pinned, **values))
 
 
 def both(*changes: Change) -> Change:
@@ -617,6 +622,9 @@ TABLE: list[tuple[str, Change, Change]] = [
         add("linux.resources.devices", {"allow": True, "access": "rwm"}),
         add("linux.resources.devices", {"allow": True, "type": "c", "major": 1, "minor": 3}),
     ),
+    ("seccomp-widened", drifted(opened=("x86_64: mount",)), drifted(closed=("x86_64: mount",))),
+    ("seccomp-narrowed", drifted(closed=("x86_64: mount",)), drifted()),
+    ("seccomp-unpinned", drifted(pinned=False), nothing),
     ("seccomp-missing", drop("linux.seccomp"), nothing),
     ("seccomp-default-allows", put("linux.seccomp.defaultAction", "SCMP_ACT_LOG"), nothing),
     (

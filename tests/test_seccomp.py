@@ -366,7 +366,7 @@ def built(workspace: Workspace, name: str) -> tuple[dict[str, Any], Path, list[s
 
 def test_the_stage_writes_the_profile_and_what_it_means(workspace: Workspace) -> None:
     facts, outputs, said = built(workspace, "default")
-    made = ["aarch64.bpf", "profile.json", "resolved.json", "x86_64.bpf"]
+    made = ["aarch64.bpf", "profile.json", "resolved.json", "verdicts.json", "x86_64.bpf"]
     assert sorted(path.name for path in outputs.iterdir()) == made
     document = json.loads((outputs / "profile.json").read_bytes())
     assert document["architectures"] == [X86_64]

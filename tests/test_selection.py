@@ -109,3 +109,27 @@ def test_what_may_run_and_what_may_write() -> None:
     assert not parse(["status"]).builds and not parse(["clean"]).builds
     assert parse(["update"]).writes and not parse(["outdated"]).writes
     assert parse(["clean"]).removes and parse(["forget", "copy:hello"]).removes
+
+
+@pytest.mark.parametrize(
+    ("words", "builds", "runs"),
+    [
+        ("", True, False),
+        ("bundle:web", True, False),
+        ("bundle:other", False, False),
+        ("smoke:web", True, True),
+        ("smoke:web/crun", True, True),
+        ("smoke", True, True),
+        ("smoke copy:other", True, True),
+        ("smoke:other bundle:web", True, False),
+        ("validate", True, False),
+        ("bundle:w*", True, True),
+        ("list --all", True, True),
+        ("clean", True, True),
+        ("status", False, False),
+        ("/srv/project/out/web/stages/copy.json", True, True),
+    ],
+)
+def test_only_tasks_that_can_be_come_to_are_made(words: str, builds: bool, runs: bool) -> None:
+    found = parse(words.split())
+    assert (found.reaches("web", smoke=False), found.reaches("web", smoke=True)) == (builds, runs)

@@ -21,6 +21,7 @@ from pipeline.checks import (
     seccomp,
     seccomp_mistakes,
     seccomp_open,
+    seccomp_pin,
     sources,
     unpacked,
 )
@@ -170,6 +171,7 @@ CHECKS: tuple[Check, ...] = (
             "seccomp actions refuse": seccomp_mistakes.actions,
             "seccomp calls hold no others": seccomp_mistakes.multiplexed,
             "seccomp personality": seccomp_mistakes.personality,
+            "seccomp as pinned": seccomp_pin.as_pinned,
         },
     ),
 )

@@ -15,6 +15,7 @@ from pipeline.model.nouns import Platform
 from pipeline.oci.seccomp import Profile, SyscallTable, architectures, oci_profile, resolution
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES
+from pipeline.oci.verdicts import table as verdict_table
 from pipeline.source import read_source
 from pipeline.tools import libseccomp
 from pipeline.work import Output
@@ -29,7 +30,7 @@ _SHOWN_NAMES = 8
 
 
 def build(work: Work) -> Output:
-    """Write `seccomp/`: `profile.json`, `ARCH.bpf`, `resolved.json`; for `unconfined` only the last.
+    """Write `profile.json`, `ARCH.bpf`, `verdicts.json` and `resolved.json`; for `unconfined` only the last.
 
     Raises PipelineErrors with every mistake in the source, PipelineError `unknown-profile`.
     """
@@ -45,6 +46,8 @@ def build(work: Work) -> Output:
     resolved = _resolve(profile, made)
     write_atomic(outputs / "profile.json", canonical_json(made.documents[here]))
     write_atomic(outputs / "resolved.json", canonical_json(resolved))
+    verdicts = verdict_table(made.documents, made.filters, made.table.numbers)
+    write_atomic(outputs / "verdicts.json", canonical_json(verdicts))
     for short, arch in ARCHITECTURE_NAMES.items():
         write_atomic(outputs / f"{short}.bpf", made.filters[arch])
     for line in _lines(profile, resolved, here):

@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.checks.index import ordered
-from pipeline.checks.subject import HostFacts, ImageFacts, Intent, PrivilegedFile, UnpackFacts
+from pipeline.checks.subject import (
+    HostFacts,
+    ImageFacts,
+    Intent,
+    PrivilegedFile,
+    ProfileDrift,
+    UnpackFacts,
+)
 from pipeline.checks.text import cleaned, counts, finding_value, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
 from pipeline.examine import examine
 from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
+from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
+from pipeline.seccomppins import drift
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
@@ -54,6 +63,7 @@ def _findings(work: Work, host: HostFacts) -> list[Finding]:
         unpacked=_unpacked(work),
         changed=tuple(changed_entries(work.paths.rootfs, work.paths.tree_record)),
         is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
+        profile_drift=_profile_drift(work),
     )
 
 
@@ -79,6 +89,11 @@ def _intent(work: Work) -> Intent:
         probed = own.http is not None or own.tcp is not None
         test = () if own.disable or probed else own.test or test
     return Intent(healthcheck=test)
+
+
+def _profile_drift(work: Work) -> ProfileDrift | None:
+    name = work.spec.seccomp
+    return None if name == UNCONFINED else drift(work.project, name)
 
 
 def _unpacked(work: Work) -> UnpackFacts:
