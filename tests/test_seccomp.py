@@ -285,6 +285,16 @@ def test_a_shipped_profile_lacks_nothing_on_the_newer_architecture(name: str, ta
     assert set(found["absent"]) <= NEWER_FORMS.keys()
 
 
+def test_what_the_node_profile_says_of_itself_is_true(table: SyscallTable) -> None:
+    text = (SOURCES / "node-server.yaml").read_text()
+    counts = [resolution(shipped("node-server", table), a, table)["counts"] for a in (X86_64, AARCH64)]
+    assert f"{counts[0]['allowed']} allowed of the" in text
+    assert f"({counts[1]['allowed']} of" in text
+    if libseccomp.version() == "2.5.4":
+        assert f"of the {counts[0]['native']} that libseccomp 2.5.4 knows on x86_64" in text
+        assert f"of {counts[1]['native']} on aarch64" in text
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("arch", list(Architecture))
 def test_a_shipped_profile_compiles(name: str, arch: Architecture, table: SyscallTable) -> None:
