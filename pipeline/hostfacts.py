@@ -66,9 +66,28 @@ def _known_ids() -> dict[str, str]:
     }
 
 
-def _profile(project: Project, _bundle: str, spec: Spec) -> str:
-    """The content of the seccomp source, which is an input like the spec itself."""
-    return _content(project.seccomp_sources / f"{spec['seccomp']}.yaml")
+def _profile(project: Project, _bundle: str, spec: Spec) -> str | dict[str, str]:
+    """The content of the seccomp source, an input like the spec itself, and of those that it extends."""
+    found: dict[str, str] = {}
+    waiting = [spec["seccomp"]]
+    while waiting:
+        name = waiting.pop()
+        path = project.seccomp_sources / f"{name}.yaml"
+        found[name] = _content(path)
+        waiting += [base for base in _extended(path) if base not in found]
+    return found if len(found) > 1 else found[spec["seccomp"]]
+
+
+def _extended(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return []
+    if b"extends" not in content:
+        return []
+    from pipeline.oci.seccomp_extends import extended
+
+    return extended(content)
 
 
 def _pin(project: Project, _bundle: str, spec: Spec) -> str:
