@@ -12,9 +12,11 @@ from pipeline.errors import PipelineError, suggest
 from pipeline.files import canonical_json, sha256_bytes, write_atomic
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Platform
+from pipeline.oci import verdicts
 from pipeline.oci.seccomp import Profile, SyscallTable, architectures, oci_profile, resolution
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES
+from pipeline.report.verdicts import render
 from pipeline.source import read_source
 from pipeline.tools import libseccomp
 from pipeline.work import Output
@@ -29,7 +31,9 @@ _SHOWN_NAMES = 8
 
 
 def build(work: Work) -> Output:
-    """Write `seccomp/`: `profile.json`, `ARCH.bpf`, `resolved.json`; for `unconfined` only the last.
+    """Write `seccomp/`: `profile.json`, `ARCH.bpf`, `resolved.json`, and `verdicts.json` and `.html`.
+
+    For `unconfined` there is `resolved.json` alone.
 
     Raises PipelineErrors with every mistake in the source, PipelineError `unknown-profile`.
     """
@@ -47,6 +51,9 @@ def build(work: Work) -> Output:
     write_atomic(outputs / "resolved.json", canonical_json(resolved))
     for short, arch in ARCHITECTURE_NAMES.items():
         write_atomic(outputs / f"{short}.bpf", made.filters[arch])
+    answers = verdicts.table(made.documents, made.filters, made.table.numbers)
+    write_atomic(outputs / "verdicts.json", canonical_json(answers))
+    write_atomic(outputs / "verdicts.html", render(answers, resolved, name))
     for line in _lines(profile, resolved, here):
         work.say(f"{name}: {line}")
     return Output(_facts(name, profile, resolved))
