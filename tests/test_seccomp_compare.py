@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PipelineError, PipelineErrors
-from pipeline.oci.seccomp_builtin import docker_default, systemd_groups
+from pipeline.oci.seccomp_builtin import docker_default, systemd_group, systemd_groups
 from pipeline.oci.verdict_summary import Summary, changes, count
 from pipeline.paths import Project
 from pipeline.profiles import ARCHITECTURES, compiled, names, of_name
-from pipeline.run import run
+from pipeline.run import run, which
 from pipeline.seccompdiff import compare, in_words
 from pipeline.seccomppins import accept, drift, pin_path
 from pipeline.tools import libseccomp
@@ -130,13 +130,29 @@ def test_dockers_default_is_as_measured() -> None:
     assert found.refused["clone3"] == "ENOSYS"
 
 
-def test_systemds_groups_are_those_of_this_machine() -> None:
-    said = run(["systemd-analyze", "--no-pager", "syscall-filter", "@system-service"], timeout_s=30).stdout
-    lines = {line.strip() for line in said.splitlines()}
+def test_systemds_groups_hold_their_groups_and_what_is_always_allowed() -> None:
     assert {"@system-service", "@default", "@io-event"} <= set(systemd_groups())
-    compared = compiled(SHIPPED, "systemd:@system-service").summaries()[X86_64].open
-    assert {line for line in lines if line in NUMBERS[X86_64]} <= set(compared)
-    assert "mount" not in compared
+    opened = compiled(SHIPPED, "systemd:@io-event").summaries()[X86_64].open
+    assert {"epoll_wait", "poll", "execve", "exit_group"} <= set(opened)
+    assert "mount" not in opened
+    service = compiled(SHIPPED, "systemd:system-service").summaries()[X86_64].open
+    assert set(opened) < set(service)
+    for group in systemd_groups():
+        assert compiled(SHIPPED, f"systemd:{group}").summaries()[X86_64].open, group
+
+
+@pytest.mark.parametrize("group", systemd_groups())
+def test_systemds_groups_are_as_it_says_itself(group: str) -> None:
+    if not which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    version = run(["systemd-analyze", "--version"], timeout_s=30).stdout.split()[1]
+    if version != "252":
+        pytest.skip(f"the facts are those of systemd 252, and this is {version}")
+    said = run(["systemd-analyze", "--no-pager", "syscall-filter", group], timeout_s=30).stdout
+    words = {line.strip() for line in said.splitlines() if not line.strip().startswith("#")} - {group}
+    document = systemd_group(group, X86_64)
+    own = {word for word in words if word in NUMBERS[X86_64]}
+    assert own <= set(document["syscalls"][0]["names"])
 
 
 def test_the_words_of_a_comparison(project: Project) -> None:
