@@ -56,7 +56,7 @@ STAGES: dict[str, Stage] = {
             tools=("libseccomp",),
             reads=(),
             outputs={"seccomp": "seccomp"},
-            host=("profile",),
+            host=("profile", "page"),
         ),
         Stage(
             "spec",

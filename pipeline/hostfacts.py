@@ -95,6 +95,17 @@ def _pin(project: Project, _bundle: str, spec: Spec) -> str:
     return _content(project.seccomp_sources / f"{spec['seccomp']}.pinned.json")
 
 
+def _page(_project: Project, _bundle: str, _spec: Spec) -> dict[str, str]:
+    return _known_page()
+
+
+@cache
+def _known_page() -> dict[str, str]:
+    """The content of what the page of verdicts is made of beside code."""
+    folder = Path(__file__).with_name("report")
+    return {name: _content(folder / name) for name in ("verdicts.html.j2", "verdicts.js")}
+
+
 def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[Any] | None]:
     """Where the source of each volume really is, its kind, owner and mode; None where there is none."""
     paths = project.bundle(bundle)
@@ -165,6 +176,7 @@ _FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
     "limits": _limits,
     "profile": _profile,
     "pin": _pin,
+    "page": _page,
     "binds": _binds,
     "bind_files": _bind_files,
     "devices": _devices,

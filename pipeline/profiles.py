@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,7 @@ def compiled(project: Project, word: str) -> Compiled:
         return _file(Path(word), word)
     revision, colon, name = word.rpartition(":")
     if colon:
-        path = f"{project.seccomp_sources.relative_to(project.root)}/{name}.yaml"
-        return _source(word, f"{path} of {revision}", git.show(project.root, revision, path))
+        return _revision(project, word, revision, name)
     return of_name(project, word)
 
 
@@ -77,8 +76,7 @@ def of_name(project: Project, name: str) -> Compiled:
     path = project.seccomp_sources / f"{name}.yaml"
     if not path.is_file():
         raise _unknown(name, names(project))
-    shown = str(path.relative_to(project.root))
-    return _source(name, shown, read_source(path, shown))
+    return _source(name, str(path.relative_to(project.root)), _beside(path.parent, project.root), name)
 
 
 def names(project: Project) -> list[str]:
@@ -86,9 +84,47 @@ def names(project: Project) -> list[str]:
     return sorted(path.stem for path in project.seccomp_sources.glob("*.yaml"))
 
 
-def _source(name: str, shown: str, content: bytes) -> Compiled:
-    profile = read_profile(content, shown, table())
-    made = _made(name, shown, {arch: oci_profile(profile, (arch,), table()) for arch in ARCHITECTURES})
+@dataclass(frozen=True)
+class _Sources(Mapping[str, bytes]):
+    """The sources in one place by name, each read when it is asked for."""
+
+    known: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self.known:
+            raise KeyError(name)
+        return self.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+def _beside(folder: Path, root: Path | None = None) -> _Sources:
+    def read(name: str) -> bytes:
+        path = folder / f"{name}.yaml"
+        return read_source(path, str(path.relative_to(root) if root else path), follow=root is None)
+
+    return _Sources(tuple(sorted(path.stem for path in folder.glob("*.yaml"))), read)
+
+
+def _revision(project: Project, word: str, revision: str, name: str) -> Compiled:
+    folder = project.seccomp_sources.relative_to(project.root)
+
+    def read(name: str) -> bytes:
+        return git.show(project.root, revision, f"{folder}/{name}.yaml")
+
+    # What a revision had is asked for by name; that the source itself is in it, git says.
+    return _source(word, f"{folder}/{name}.yaml of {revision}", _Sources((name, *names(project)), read), name)
+
+
+def _source(word: str, shown: str, sources: _Sources, name: str) -> Compiled:
+    path = shown.partition(" of ")[0]
+    profile = read_profile(sources[name], path, table(), sources)
+    made = _made(word, shown, {arch: oci_profile(profile, (arch,), table()) for arch in ARCHITECTURES})
     return replace(made, description=profile.description, groups=profile.calls_by_group())
 
 
@@ -101,9 +137,12 @@ def _systemd(word: str) -> Compiled:
 
 
 def _file(path: Path, shown: str) -> Compiled:
-    content = read_source(path, shown, follow=True)
     if path.suffix != ".json":
-        return _source(shown, shown, content)
+        beside = _beside(path.parent)
+        own = read_source(path, shown, follow=True)
+        sources = _Sources((path.stem, *beside), lambda name: own if name == path.stem else beside[name])
+        return _source(shown, shown, sources, path.stem)
+    content = read_source(path, shown, follow=True)
     try:
         value = json.loads(content)
         found = value.get("linux", {}).get("seccomp", value)

@@ -53,7 +53,7 @@ RANKS = {
     "clean": 6,
     "update": 6,
     "doctor": 6,
-    "report": 6,
+    "report": 5,
     "selection": 5,
     "interrupts": 6,
     "preflight": 6,

@@ -376,8 +376,16 @@ def built(workspace: Workspace, name: str) -> tuple[dict[str, Any], Path, list[s
 
 def test_the_stage_writes_the_profile_and_what_it_means(workspace: Workspace) -> None:
     facts, outputs, said = built(workspace, "default")
-    made = ["aarch64.bpf", "profile.json", "resolved.json", "verdicts.json", "x86_64.bpf"]
+    made = ["aarch64.bpf", "profile.json", "resolved.json", "verdicts.html", "verdicts.json", "x86_64.bpf"]
     assert sorted(path.name for path in outputs.iterdir()) == made
+    answers = json.loads((outputs / "verdicts.json").read_bytes())["architectures"]
+    assert {arch: found["calls"]["read"] for arch, found in answers.items()} == {
+        "SCMP_ARCH_AARCH64": "allow",
+        "SCMP_ARCH_X86_64": "allow",
+    }
+    page = (outputs / "verdicts.html").read_text()
+    assert "<h1>Verdicts of default</h1>" in page
+    assert "<h2>file-names</h2>" in page
     document = json.loads((outputs / "profile.json").read_bytes())
     assert document["architectures"] == [X86_64]
     resolved = json.loads((outputs / "resolved.json").read_bytes())

@@ -189,6 +189,26 @@ def test_a_revision_of_a_source_by_git(project: Project) -> None:
         assert caught.value.message == f"there is no specs/seccomp/{path}.yaml in `{revision}`"
 
 
+def test_a_source_that_extends_another_finds_it_wherever_it_lies(project: Project) -> None:
+    write(project, "getpid", name="base")
+    own = "extends: base\ndescription: more\ngroups: {more: {reason: tests, allow: [mlock]}}\n"
+    path = project.seccomp_sources / "more.yaml"
+    path.write_text(own)
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=t", "-c", "user.email=t", "commit", "-qm", "1"],
+    ):
+        run(["git", "-C", project.root, *words], timeout_s=30)
+    for word in ("more", str(path), "HEAD:more"):
+        opened = compiled(project, word).summaries()[X86_64].open
+        assert sorted(opened) == ["getpid", "mlock", "read", "write"], word
+    # The base of a revision is that of the revision.
+    write(project, name="base")
+    assert "getpid" in compiled(project, "HEAD:more").summaries()[X86_64].open
+    assert "getpid" not in compiled(project, "more").summaries()[X86_64].open
+
+
 def test_files_are_profiles_too(project: Project, tmp_path: Path) -> None:
     document = of_name(project, "mine").documents[X86_64]
     (tmp_path / "plain.json").write_text(json.dumps(document))

@@ -12,10 +12,11 @@ from pipeline.errors import PipelineError, suggest
 from pipeline.files import canonical_json, sha256_bytes, write_atomic
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Platform
+from pipeline.oci import verdicts
 from pipeline.oci.seccomp import Profile, SyscallTable, architectures, oci_profile, resolution
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES
-from pipeline.oci.verdicts import table as verdict_table
+from pipeline.report.verdicts import render
 from pipeline.source import read_source
 from pipeline.tools import libseccomp
 from pipeline.work import Output
@@ -30,7 +31,9 @@ _SHOWN_NAMES = 8
 
 
 def build(work: Work) -> Output:
-    """Write `profile.json`, `ARCH.bpf`, `verdicts.json` and `resolved.json`; for `unconfined` only the last.
+    """Write `seccomp/`: `profile.json`, `ARCH.bpf`, `resolved.json`, and `verdicts.json` and `.html`.
+
+    For `unconfined` there is `resolved.json` alone.
 
     Raises PipelineErrors with every mistake in the source, PipelineError `unknown-profile`.
     """
@@ -46,10 +49,11 @@ def build(work: Work) -> Output:
     resolved = _resolve(profile, made)
     write_atomic(outputs / "profile.json", canonical_json(made.documents[here]))
     write_atomic(outputs / "resolved.json", canonical_json(resolved))
-    verdicts = verdict_table(made.documents, made.filters, made.table.numbers)
-    write_atomic(outputs / "verdicts.json", canonical_json(verdicts))
     for short, arch in ARCHITECTURE_NAMES.items():
         write_atomic(outputs / f"{short}.bpf", made.filters[arch])
+    answers = verdicts.table(made.documents, made.filters, made.table.numbers)
+    write_atomic(outputs / "verdicts.json", canonical_json(answers))
+    write_atomic(outputs / "verdicts.html", render(answers, resolved, name))
     for line in _lines(profile, resolved, here):
         work.say(f"{name}: {line}")
     return Output(_facts(name, profile, resolved))
