@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.files import canonical_json
 from pipeline.oci.bpf import BadFilter, Filter, State, words
-from pipeline.oci.bpf_paths import Comparison, Way, beyond, example, from_words, in_words, ways
+from pipeline.oci.bpf_paths import Comparison, Tests, Way, beyond, example, from_words, in_words, ways
 from pipeline.oci.verdict_points import points
 from pipeline.oci.verdicts import AUDIT, call, table, verdict
 from pipeline.tools import libseccomp
@@ -234,6 +235,45 @@ def test_what_lies_beyond() -> None:
     half = Comparison(A0, ALL, 100, least=True)
     assert beyond([()], [(half,), (half.contrary,)]) is None
     assert beyond([()], [(half,), (half.contrary, Comparison(A0, ALL, 7, holds=False))]) == {A0: 7}
+
+
+@st.composite
+def _comparisons(draw: st.DrawFn) -> Comparison:
+    """A comparison of one word with small numbers, as libseccomp makes them: an order under no mask."""
+    if draw(st.booleans()):
+        return Comparison(A0, ALL, draw(st.integers(0, 255)), draw(st.booleans()), draw(st.booleans()))
+    return Comparison(A0, draw(st.integers(0, 255)), draw(st.integers(0, 255)), holds=draw(st.booleans()))
+
+
+# Beyond the numbers that are compared with, all values are as good as one of these.
+_ENOUGH = (*range(512), *range(ALL - 255, ALL + 1))
+_ways = st.lists(_comparisons(), max_size=4).map(tuple)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(_comparisons(), max_size=7))
+def test_an_example_is_found_whenever_there_is_one(tests: list[Comparison]) -> None:
+    """A gap here would be growth that nobody sees: held against every value."""
+    exists = any(all(test.of(value) for test in tests) for value in _ENOUGH)
+    found = example(tests)
+    assert (found is not None) is exists
+    if found:
+        assert all(test.of(found[A0]) for test in tests)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(_ways, max_size=3), st.lists(_ways, max_size=4))
+def test_what_is_beyond_is_found_whenever_something_is(new: list[Tests], old: list[Tests]) -> None:
+    def passes(ways_in: list[Tests], value: int) -> bool:
+        return any(all(test.of(value) for test in way) for way in ways_in)
+
+    exists = any(passes(new, value) and not passes(old, value) for value in _ENOUGH)
+    found = beyond(new, old)
+    assert (found is not None) is exists
+    if found is not None:
+        value = found.get(A0, 0)
+        assert passes(new, value)
+        assert not passes(old, value)
 
 
 def test_points_lie_around_what_is_tested() -> None:
