@@ -59,16 +59,20 @@ def verdicts(make: Makefile) -> Task:
     """`doit verdicts PROFILE [--arch ARCH] [--json]`"""
 
     def tell() -> None:
+        from pipeline.model.bundle import UNCONFINED
         from pipeline.profiles import names
         from pipeline.report import verdicts as shown
 
         if len(make.selection.words) != 1:
             make.refuse(_usage("doit verdicts PROFILE, for example `doit verdicts default --arch x86_64`"))
-        (word,) = make.selection.words
+        (word,), added = make.selection.words, []
         if word in make.specs and word not in names(make.project):
-            # A bundle's name stands for its profile.
-            word = make.specs[word]["seccomp"]
-        page = _of_profiles(make, lambda: shown.page_of(make.project, word))
+            # A bundle's name stands for its profile, as its process has it.
+            bundle, word, added = word, make.specs[word]["seccomp"], make.specs[word]["cap_add"]
+            if word == UNCONFINED:
+                message = f"`{bundle}` is `seccomp: {UNCONFINED}`: every call is open to it"
+                make.refuse(PipelineError("unknown-profile", message))
+        page = _of_profiles(make, lambda: shown.page_of(make.project, word, added))
         archs = _of_profiles(make, lambda: shown.chosen(page, make.selection.options.get("arch", "")))
         if "json" in make.selection.options:
             _print_json(make, {**page.verdicts, "architectures": shown.only(page, archs)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ def table() -> SyscallTable:
     return SyscallTable(libseccomp.version(), numbers, libseccomp.is_known)
 
 
-def compiled(project: Project, word: str) -> Compiled:
-    """Return the profile that a word of the command line names.
+def compiled(project: Project, word: str, capabilities: Collection[str] = ()) -> Compiled:
+    """Return the profile that a word of the command line names; a source, for a process with capabilities.
 
     Raises PipelineError `unknown-profile`, `unknown-revision`, `bad-profile` or `bad-filter`, PipelineErrors
     with the mistakes in a source.
@@ -68,15 +68,16 @@ def compiled(project: Project, word: str) -> Compiled:
     revision, colon, name = word.rpartition(":")
     if colon:
         return _revision(project, word, revision, name)
-    return of_name(project, word)
+    return of_name(project, word, capabilities)
 
 
-def of_name(project: Project, name: str) -> Compiled:
+def of_name(project: Project, name: str, capabilities: Collection[str] = ()) -> Compiled:
     """Return the profile of a source of this checkout, by its name; raises as `compiled` does."""
     path = project.seccomp_sources / f"{name}.yaml"
     if not path.is_file():
         raise _unknown(name, names(project))
-    return _source(name, str(path.relative_to(project.root)), _beside(path.parent, project.root), name)
+    shown = str(path.relative_to(project.root))
+    return _source(name, shown, _beside(path.parent, project.root), name, capabilities)
 
 
 def names(project: Project) -> list[str]:
@@ -121,10 +122,14 @@ def _revision(project: Project, word: str, revision: str, name: str) -> Compiled
     return _source(word, f"{folder}/{name}.yaml of {revision}", _Sources((name, *names(project)), read), name)
 
 
-def _source(word: str, shown: str, sources: _Sources, name: str) -> Compiled:
+def _source(
+    word: str, shown: str, sources: _Sources, name: str, capabilities: Collection[str] = ()
+) -> Compiled:
     path = shown.partition(" of ")[0]
     profile = read_profile(sources[name], path, table(), sources)
-    made = _made(word, shown, {arch: oci_profile(profile, (arch,), table()) for arch in ARCHITECTURES})
+    made = _made(
+        word, shown, {arch: oci_profile(profile, (arch,), table(), capabilities) for arch in ARCHITECTURES}
+    )
     return replace(made, description=profile.description, groups=profile.calls_by_group())
 
 

@@ -209,6 +209,12 @@ def test_a_source_that_extends_another_finds_it_wherever_it_lies(project: Projec
     assert "getpid" not in compiled(project, "more").summaries()[X86_64].open
 
 
+def test_what_a_capability_opens_shows_where_the_process_has_it(project: Project) -> None:
+    write(project, "{name: socket, only: {capabilities: [CAP_NET_RAW]}}")
+    assert "socket" not in compiled(project, "mine").summaries()[X86_64].open
+    assert "socket" in compiled(project, "mine", ["CAP_NET_RAW"]).summaries()[X86_64].open
+
+
 def test_files_are_profiles_too(project: Project, tmp_path: Path) -> None:
     document = of_name(project, "mine").documents[X86_64]
     (tmp_path / "plain.json").write_text(json.dumps(document))

@@ -6,7 +6,7 @@ Colour never stands alone: each verdict has a sign of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,9 @@ class Page:
     verdicts: dict[str, Any]
 
 
-def page_of(project: Project, word: str) -> Page:
+def page_of(project: Project, word: str, capabilities: Collection[str] = ()) -> Page:
     """Return the table of the profile that a word names; raises what `profiles.compiled` raises."""
-    profile = compiled(project, word)
+    profile = compiled(project, word, capabilities)
     return Page(profile, profile.verdicts())
 
 

@@ -92,6 +92,15 @@ def test_verdicts_in_a_pipe_have_signs_and_no_colour(shop: Workspace) -> None:
     assert told["architectures"]["SCMP_ARCH_AARCH64"]["calls"]["clone3"] == "ENOSYS"
 
 
+def test_a_bundle_without_a_profile_has_no_verdicts(shop: Workspace) -> None:
+    spec = shop.spec("open", "image: demo:busybox-httpd\nseccomp: unconfined\n")
+    try:
+        said = shop.doit("verdicts", "open", code=3).stderr
+    finally:
+        spec.unlink()
+    assert said == "error[unknown-profile]: `open` is `seccomp: unconfined`: every call is open to it\n"
+
+
 def test_a_profile_that_grew_is_not_built_until_it_has_a_reason(shop: Workspace, source: Path) -> None:
     shop.doit("validate:hello")
     source.write_text(source.read_text().replace("      - write\n", "      - write\n      - mlock\n", 1))
