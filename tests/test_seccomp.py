@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.paths import Project
 from pipeline.stages.seccomp import syscall_table
 from pipeline.tools import libseccomp
 from pipeline.tools.libseccomp import Architecture
+from pipeline.yamlnodes import parse
 from tests.conftest import Workspace
 
 GOLDEN = Path(__file__).parent / "golden" / "seccomp"
@@ -163,6 +165,47 @@ def test_a_shipped_profile_means_the_same_under_every_library(name: str, table: 
     same = with_names(table, dict.fromkeys(NEWER_CALLS, 999), "9.0.0")
     for arch in (X86_64, AARCH64):
         assert oci_profile(profile, (arch,), same) == oci_profile(profile, (arch,), table)
+
+
+# What a hand can put where something else belongs.
+ODD: tuple[Any, ...] = (
+    *(None, True, 0, -1, 5, 2**64, 1.5, "", "read", "a b", "AF_UNIX|", "|", "0x", "x86_64", "a\nb", [], {}),
+    *(["read"], {"name": "read"}, {"a": 1}, [[]], [None], [{"argument": 0, "eq": 1}]),
+)
+
+
+def steps_in(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each part of a value."""
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*way, key)
+        if isinstance(part, dict | list):
+            yield from steps_in(part, (*way, key))
+
+
+def test_whatever_is_written_is_read_or_refused_with_a_place(table: SyscallTable) -> None:
+    """No value in no place ends in anything but a profile that compiles, or mistakes that can be found."""
+    whole = """{description: d, extends: base, drop: {groups: [old], names: [write]},
+    default: {action: errno, errno: EPERM, probed: [statx]}, groups: {files: {reason: r, only: {architectures:
+    [x86_64], capabilities: [CAP_CHOWN]}, allow: [read, {name: chmod, reason: r, only: {architectures:
+    [x86_64]}, arguments: [{argument: 1, masked_eq: {mask: S_ISUID, value: 0}}, {argument: 2, in: [1]}]}]}},
+    deny: [{errno: ENOSYS, reason: r, names: [sync, {name: socket, arguments: [{argument: 0, eq: 1}]}]}]}"""
+    base = b"description: b\ngroups: {old: {reason: r, allow: [write, {name: kill, reason: r}]}}\n"
+    parsed = parse(whole.encode(), "source.yaml").value
+    refused = 0
+    for way in list(steps_in(parsed)):
+        for odd in ODD:
+            changed = json.loads(json.dumps(parsed))
+            place = changed
+            for step in way[:-1]:
+                place = place[step]
+            place[way[-1]] = odd
+            try:
+                read = read_profile(json.dumps(changed).encode(), "source.yaml", table, {"base": base})
+                oci_profile(read, (X86_64,), table)
+            except PipelineErrors as fault:
+                refused += 1
+                assert all(e.place is not None and e.place.line >= 1 for e in fault.errors)
+    assert refused > 800
 
 
 @pytest.mark.parametrize(
