@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +31,7 @@ from pipeline.tools.libseccomp import Architecture
 from pipeline.yamlnodes import parse
 from tests.conftest import Workspace
 
+OCI = Path(__file__).parent.parent / "pipeline" / "oci"
 GOLDEN = Path(__file__).parent / "golden" / "seccomp"
 SOURCES = Path(__file__).parent.parent / "specs" / "seccomp"
 X86_64, AARCH64 = "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"
@@ -54,6 +56,21 @@ def cases(expected: str) -> list[str]:
 def test_every_case_expects_something() -> None:
     every = {path.name for path in GOLDEN.iterdir()}
     assert every == {*cases("errors.txt"), *cases("profile.json")}
+
+
+def test_every_mistake_by_name_has_a_case() -> None:
+    """And a warning a test: a code that nothing trips is a check that may not work."""
+    sources = [path.read_text() for path in OCI.glob("seccomp_*.py")]
+    calls = r"(?:PipelineError|fault|Unfit|_refused)\(\s*(?:reader,\s*)?\"([a-z0-9-]+)\""
+    codes = {code for text in sources for code in re.findall(calls, text)}
+    told = {
+        code
+        for path in GOLDEN.glob("*/errors.txt")
+        for code in re.findall(r"error\[([a-z0-9-]+)\]", path.read_text())
+    }
+    # `unknown-architecture`, `unknown-capability`, `socket-unfiltered` and such are put together.
+    assert codes - told == {"newer-syscall", "syscall-of-others"}
+    assert {"unknown-architecture", "unknown-capability", "wide-compare", "tests-cancel"} <= told
 
 
 def read_case(case: str, table: SyscallTable) -> Profile:
@@ -92,6 +109,36 @@ def test_constants_and_conditions_are_those_of_the_architecture(table: SyscallTa
     assert (len(one(made[X86_64], "mmap")), len(one(made[AARCH64], "mmap"))) == (1, 0)
     assert [r["action"] for r in one(made[X86_64], "bpf")] == ["SCMP_ACT_ERRNO"]
     assert one(made[AARCH64], "bpf") == []
+
+
+def test_what_programs_try_first_is_enosys_where_the_source_is_silent(table: SyscallTable) -> None:
+    source = b"""description: d
+groups:
+  files:
+    reason: r
+    allow:
+      - openat2
+      - {name: statx, only: {architectures: [x86_64]}}
+      - {name: execveat, only: {capabilities: [CHOWN]}}
+deny: [{errno: EACCES, reason: r, names: [faccessat2]}]
+"""
+    profile = read_profile(source, "source.yaml", table)
+    answers = {
+        (arch, held, name): [
+            rule.get("errnoRet", 0)
+            for rule in one(oci_profile(profile, (arch,), table, [held])["syscalls"], name)
+        ]
+        for arch in (X86_64, AARCH64)
+        for held in ("CAP_KILL", "CAP_CHOWN")
+        for name in ("statx", "execveat", "openat2", "faccessat2", "clone3")
+    }
+    for held in ("CAP_KILL", "CAP_CHOWN"):
+        assert answers[X86_64, held, "statx"] == [0]
+        assert answers[AARCH64, held, "statx"] == [38]
+        assert answers[AARCH64, held, "execveat"] == ([0] if held == "CAP_CHOWN" else [38])
+        assert answers[X86_64, held, "openat2"] == [0]
+        assert answers[X86_64, held, "faccessat2"] == [13]
+        assert answers[X86_64, held, "clone3"] == [38]
 
 
 def test_a_capability_opens_what_hangs_on_it(table: SyscallTable) -> None:
