@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,10 @@ from pipeline.paths import Project
 from pipeline.stages.seccomp import syscall_table
 from pipeline.tools import libseccomp
 from pipeline.tools.libseccomp import Architecture
+from pipeline.yamlnodes import parse
 from tests.conftest import Workspace
 
+OCI = Path(__file__).parent.parent / "pipeline" / "oci"
 GOLDEN = Path(__file__).parent / "golden" / "seccomp"
 SOURCES = Path(__file__).parent.parent / "specs" / "seccomp"
 X86_64, AARCH64 = "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"
@@ -52,6 +56,21 @@ def cases(expected: str) -> list[str]:
 def test_every_case_expects_something() -> None:
     every = {path.name for path in GOLDEN.iterdir()}
     assert every == {*cases("errors.txt"), *cases("profile.json")}
+
+
+def test_every_mistake_by_name_has_a_case() -> None:
+    """And a warning a test: a code that nothing trips is a check that may not work."""
+    sources = [path.read_text() for path in OCI.glob("seccomp_*.py")]
+    calls = r"(?:PipelineError|fault|Unfit|_refused)\(\s*(?:reader,\s*)?\"([a-z0-9-]+)\""
+    codes = {code for text in sources for code in re.findall(calls, text)}
+    told = {
+        code
+        for path in GOLDEN.glob("*/errors.txt")
+        for code in re.findall(r"error\[([a-z0-9-]+)\]", path.read_text())
+    }
+    # `unknown-architecture`, `unknown-capability`, `socket-unfiltered` and such are put together.
+    assert codes - told == {"newer-syscall", "syscall-of-others"}
+    assert {"unknown-architecture", "unknown-capability", "wide-compare", "tests-cancel"} <= told
 
 
 def read_case(case: str, table: SyscallTable) -> Profile:
@@ -90,6 +109,36 @@ def test_constants_and_conditions_are_those_of_the_architecture(table: SyscallTa
     assert (len(one(made[X86_64], "mmap")), len(one(made[AARCH64], "mmap"))) == (1, 0)
     assert [r["action"] for r in one(made[X86_64], "bpf")] == ["SCMP_ACT_ERRNO"]
     assert one(made[AARCH64], "bpf") == []
+
+
+def test_what_programs_try_first_is_enosys_where_the_source_is_silent(table: SyscallTable) -> None:
+    source = b"""description: d
+groups:
+  files:
+    reason: r
+    allow:
+      - openat2
+      - {name: statx, only: {architectures: [x86_64]}}
+      - {name: execveat, only: {capabilities: [CHOWN]}}
+deny: [{errno: EACCES, reason: r, names: [faccessat2]}]
+"""
+    profile = read_profile(source, "source.yaml", table)
+    answers = {
+        (arch, held, name): [
+            rule.get("errnoRet", 0)
+            for rule in one(oci_profile(profile, (arch,), table, [held])["syscalls"], name)
+        ]
+        for arch in (X86_64, AARCH64)
+        for held in ("CAP_KILL", "CAP_CHOWN")
+        for name in ("statx", "execveat", "openat2", "faccessat2", "clone3")
+    }
+    for held in ("CAP_KILL", "CAP_CHOWN"):
+        assert answers[X86_64, held, "statx"] == [0]
+        assert answers[AARCH64, held, "statx"] == [38]
+        assert answers[AARCH64, held, "execveat"] == ([0] if held == "CAP_CHOWN" else [38])
+        assert answers[X86_64, held, "openat2"] == [0]
+        assert answers[X86_64, held, "faccessat2"] == [13]
+        assert answers[X86_64, held, "clone3"] == [38]
 
 
 def test_a_capability_opens_what_hangs_on_it(table: SyscallTable) -> None:
@@ -163,6 +212,47 @@ def test_a_shipped_profile_means_the_same_under_every_library(name: str, table: 
     same = with_names(table, dict.fromkeys(NEWER_CALLS, 999), "9.0.0")
     for arch in (X86_64, AARCH64):
         assert oci_profile(profile, (arch,), same) == oci_profile(profile, (arch,), table)
+
+
+# What a hand can put where something else belongs.
+ODD: tuple[Any, ...] = (
+    *(None, True, 0, -1, 5, 2**64, 1.5, "", "read", "a b", "AF_UNIX|", "|", "0x", "x86_64", "a\nb", [], {}),
+    *(["read"], {"name": "read"}, {"a": 1}, [[]], [None], [{"argument": 0, "eq": 1}]),
+)
+
+
+def steps_in(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each part of a value."""
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*way, key)
+        if isinstance(part, dict | list):
+            yield from steps_in(part, (*way, key))
+
+
+def test_whatever_is_written_is_read_or_refused_with_a_place(table: SyscallTable) -> None:
+    """No value in no place ends in anything but a profile that compiles, or mistakes that can be found."""
+    whole = """{description: d, extends: base, drop: {groups: [old], names: [write]},
+    default: {action: errno, errno: EPERM, probed: [statx]}, groups: {files: {reason: r, only: {architectures:
+    [x86_64], capabilities: [CAP_CHOWN]}, allow: [read, {name: chmod, reason: r, only: {architectures:
+    [x86_64]}, arguments: [{argument: 1, masked_eq: {mask: S_ISUID, value: 0}}, {argument: 2, in: [1]}]}]}},
+    deny: [{errno: ENOSYS, reason: r, names: [sync, {name: socket, arguments: [{argument: 0, eq: 1}]}]}]}"""
+    base = b"description: b\ngroups: {old: {reason: r, allow: [write, {name: kill, reason: r}]}}\n"
+    parsed = parse(whole.encode(), "source.yaml").value
+    refused = 0
+    for way in list(steps_in(parsed)):
+        for odd in ODD:
+            changed = json.loads(json.dumps(parsed))
+            place = changed
+            for step in way[:-1]:
+                place = place[step]
+            place[way[-1]] = odd
+            try:
+                read = read_profile(json.dumps(changed).encode(), "source.yaml", table, {"base": base})
+                oci_profile(read, (X86_64,), table)
+            except PipelineErrors as fault:
+                refused += 1
+                assert all(e.place is not None and e.place.line >= 1 for e in fault.errors)
+    assert refused > 800
 
 
 @pytest.mark.parametrize(

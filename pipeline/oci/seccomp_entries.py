@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors import Place
 from pipeline.oci.seccomp import ArgumentTest, Only, Rule
 from pipeline.oci.seccomp_arguments import Kind, kinds
+from pipeline.oci.seccomp_operators import OPERATORS, Unfit, check_operator, comparisons
 from pipeline.oci.seccomp_reader import Reader
 from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES
-from pipeline.oci.seccomp_tests import OPERATORS, Unfit, check_operator, comparisons
 from pipeline.yamlnodes import Steps
 
 Placed = tuple[Rule, Place]

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from pipeline.errors import PipelineError, Place, suggest
 from pipeline.oci.seccomp import Comparison, Rule, SyscallTable
+from pipeline.oci.seccomp_operators import WHOLE, disjoint, span
 from pipeline.oci.seccomp_tables import (
     ARCHITECTURE_NAMES,
     ESCAPES,
@@ -14,7 +15,6 @@ from pipeline.oci.seccomp_tables import (
     NAMESPACE_FLAGS,
     NEWER_CALLS,
 )
-from pipeline.oci.seccomp_tests import WHOLE, disjoint, span
 
 PlacedRules = Sequence[tuple[Rule, Place]]
 

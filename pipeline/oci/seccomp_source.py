@@ -12,7 +12,7 @@ from pipeline.oci.seccomp_entries import Placed, allowed, denied
 from pipeline.oci.seccomp_extends import extended
 from pipeline.oci.seccomp_mistakes import mistakes, warnings
 from pipeline.oci.seccomp_reader import Reader, did_you_mean
-from pipeline.oci.seccomp_tables import PROBED
+from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES, PROBED
 from pipeline.yamlnodes import Document, Steps, parse
 
 _GROUP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -184,8 +184,18 @@ def _group(reader: Reader, draft: _Draft, name: str) -> None:
 
 
 def _probed(draft: _Draft, path: str) -> list[Placed]:
-    """What is answered ENOSYS because programs try it first; of the built-in names those that no rule has."""
+    """What is answered ENOSYS because programs try it first: the source's list, or the built-in one.
+
+    Of the latter each where no rule of the source says otherwise.
+    """
     if draft.probed is not None:
         return draft.probed
-    named = {rule.name for rule, _ in draft.rules}
-    return [(Rule(name, _PROBED, "ENOSYS"), Place(path)) for name in PROBED if name not in named]
+    every = frozenset(ARCHITECTURE_NAMES.values())
+    found = []
+    for name in PROBED:
+        ruled = [rule.only for rule, _ in draft.rules if rule.name == name]
+        silent = frozenset(arch for arch in every if not any(only.holds(arch, ()) for only in ruled))
+        if silent:
+            only = Only() if silent == every else Only(silent)
+            found.append((Rule(name, _PROBED, "ENOSYS", only=only), Place(path)))
+    return found
