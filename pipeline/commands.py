@@ -33,14 +33,19 @@ def status(make: Makefile) -> Task:
     """`doit status [NAME…] [--json] [--check]`"""
 
     def tell() -> TaskFailed | None:
+        from pipeline.model.baselines import lag
+
         names = make.bundles()
+        lags = {name: said for name in names if (said := lag(make.specs[name]))}
         rows = [row for name in names for row in _states(make, name)]
         gone = [] if make.selection.words else make.without_spec()
         if "json" in make.selection.options:
-            _print_json(make, {"version": 1, "stages": rows, "without_spec": gone})
+            _print_json(make, {"version": 1, "stages": rows, "without_spec": gone, "lags": lags})
         else:
             for line in dict.fromkeys(map(_row_in_words, rows)):
                 make.console.line(line)
+            for name, said in lags.items():
+                make.console.line(f"{name}: {said}")
             for name in gone:
                 make.console.line(f"out/{name}/: no spec any more; 'doit clean' removes it")
         # What `doit` alone would build: not what is unpinned, and no smoke.

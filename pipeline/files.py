@@ -127,7 +127,7 @@ def remove_tree(path: Path) -> None:
         run(["rm", "-rf", "--one-file-system", "--", path], timeout_s=600)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One name in a tree as lstat(2) sees it. `what` is content hash, link target or device numbers."""
 
@@ -146,7 +146,6 @@ class Entry:
         return [self.path, self.kind, self.mode, self.uid, self.gid, self.size, self.what, self.xattrs]
 
 
-_FIELDS = ("path", "kind", "mode", "uid", "gid", "size", "what", "xattrs")
 _KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
@@ -190,7 +189,10 @@ def write_record(path: Path, entries: Iterable[Entry]) -> None:
 def read_record(path: Path) -> list[Entry]:
     """Return the entries that `write_record` wrote."""
     # A row is the fields in order, with the three numbers of `seen` at its end.
-    return [Entry(**dict(zip(_FIELDS, row, strict=False)), seen=tuple(row[-3:])) for row in read_json(path)]
+    return [
+        Entry(name, kind, mode, uid, gid, size, what, xattrs, (inode, mtime_ns, ctime_ns))
+        for name, kind, mode, uid, gid, size, what, xattrs, inode, mtime_ns, ctime_ns in read_json(path)
+    ]
 
 
 def changed_entries(root: Path, record: Path, *, reread: bool = False) -> list[str]:
@@ -199,7 +201,12 @@ def changed_entries(root: Path, record: Path, *, reread: bool = False) -> list[s
     An entry whose inode, size and times are as recorded counts as unchanged, any other is read again;
     with `reread`, every one is: that alone sees a bit that flipped on the disk.
     """
-    recorded = {entry.path: entry for entry in read_record(record)}
+    return changed_from(root, read_record(record), reread=reread)
+
+
+def changed_from(root: Path, entries: Iterable[Entry], *, reread: bool = False) -> list[str]:
+    """Return the same, for a record that has been read."""
+    recorded = {entry.path: entry for entry in entries}
     changed = []
     for path, status, reached in _walk(root):
         entry = recorded.pop(path, None)

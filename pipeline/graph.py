@@ -25,6 +25,9 @@ class Stage:
         return f"pipeline.stages.{self.name}"
 
 
+RUNTIMES = ("runc", "crun")
+"""The runtimes that `smoke` knows, in the order in which they are tried."""
+
 _SHAPE = ("userns", "volumes", "tmpfs", "devices", "init", "read_only", "keep_privileged_files")
 _PROCESS = ("entrypoint", "command", "user", "group_add", "environment", "working_dir", "ulimits")
 _LIMITS = ("mem_limit", "memswap_limit", "cpus", "pids_limit", "shm_size")
@@ -60,7 +63,17 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "spec",
-            keys=(*_SHAPE, *_PROCESS, *_LIMITS, *_WORLD, *_LIFE, "image", "platform", "oci_version"),
+            keys=(
+                *_SHAPE,
+                *_PROCESS,
+                *_LIMITS,
+                *_WORLD,
+                *_LIFE,
+                "image",
+                "platform",
+                "oci_version",
+                "hardening",
+            ),
             tools=(),
             reads=("copy", "unpack", "seccomp"),
             outputs={"config.json": "bundle/config.json", "provenance.json": "spec/provenance.json"},
@@ -69,8 +82,8 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "seccomp", "waive"),
-            tools=("runc", "libseccomp"),
+            keys=("healthcheck", "waive", "hardening", "ports", "seccomp"),
+            tools=(*RUNTIMES, "libseccomp"),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
             host=("kernel", "limits", "ids", "binds", "devices", "way", "pin"),
@@ -87,9 +100,6 @@ STAGES: dict[str, Stage] = {
         ),
     )
 }
-
-RUNTIMES = ("runc", "crun")
-"""The runtimes that `smoke` knows, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)

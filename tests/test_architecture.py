@@ -40,6 +40,7 @@ RANKS = {
     "fingerprint": 4,
     "hostfacts": 4,
     "receipts": 4,
+    "runtimefacts": 4,
     "work": 4,
     "engine": 4,
     "examine": 4,

@@ -109,8 +109,8 @@ def test_all_faults_come_at_once_and_read_like_errors() -> None:
         "   |     ^ help: write `readonly`\n"
         "\n"
         "high[unknown-key]: unknown key `linux.resources.pid`: every runtime ignores it\n"
-        "  --> config.json:189:7\n"
-        '189 |       "pid": {\n'
+        "  --> config.json:195:7\n"
+        '195 |       "pid": {\n'
         "    |       ^ help: did you mean `pids`?\n"
         "\n"
         "2 high"

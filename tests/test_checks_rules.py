@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 
 import pipeline.checks
-from pipeline.checks.subject import ImageFacts, Intent, PrivilegedFile, ProfileDrift, UnpackFacts
+from pipeline.checks.subject import (
+    ImageFacts,
+    Intent,
+    PrivilegedFile,
+    ProfileDrift,
+    PublishedPort,
+    TreeFacts,
+    UnpackFacts,
+)
 from pipeline.checks.text import render_findings
 from pipeline.model.nouns import Severity
 from tests.judged import (
@@ -238,7 +247,59 @@ def without_mask(path: str) -> Change:
     return lambda case: case.linux["maskedPaths"].remove(path)
 
 
+def intent(**values: Any) -> Change:
+    """Say what the author asked for."""
+    return lambda case: setattr(case, "intent", Intent(**values))
+
+
+def rights(**values: Any) -> Change:
+    """Say what lies in the rootfs."""
+    return extra(tree=TreeFacts(**values))
+
+
+def host_mount(path: str, *flags: str) -> Change:
+    """Mount a file system of the host."""
+    return lambda case: case.host.mounted.update({path: frozenset(flags)})
+
+
+def listens(protocol: str, address: str, port: int) -> Change:
+    """Have somebody listen on the host."""
+    return facts(listening=frozenset({(protocol, address, port)}))
+
+
+def follows(date: str) -> Change:
+    """Say which baseline the bundle follows."""
+    return put("annotations", {"org.cooperage.baseline": date})
+
+
+def ld_cache(paths: dict[str, str]) -> bytes:
+    """An /etc/ld.so.cache in the new format."""
+    start = 48 + 24 * len(paths)
+    entries, texts = b"", b""
+    for name, path in paths.items():
+        key = start + len(texts)
+        texts += name.encode() + b"\0"
+        value = start + len(texts)
+        texts += path.encode() + b"\0"
+        entries += struct.pack("<iIIIQ", 3, key, value, 0, 0)
+    header = b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xI3I", len(paths), len(texts), 2, 0, 0, 0, 0)
+    return header + entries + texts
+
+
 nothing: Change = both()
+# The table of the old format, with one entry that points nowhere, up to where the new one is aligned.
+OLD_TABLE = b"ld.so-1.7.0\0" + struct.pack("<I", 1) + bytes(12) + bytes(4)
+SELINUX = facts(lsm=frozenset({"selinux"}))
+ALL_CONTROLLERS = facts(controllers=frozenset({"memory", "cpu", "pids"}))
+READONLY_DATA: Change = mount("/data", add=("ro",), without=("rw",))
+KEEPS_SU = unpacked(privileged=(PrivilegedFile("/bin/su", "4755", kept=True),))
+MQUEUE = new_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "nodev", "noexec")
+TOOL: Change = tree("/bin/tool", file(elf()))
+RECENT_MASKS = (
+    *("/proc/asound", "/proc/interrupts", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_stats"),
+    *("/sys/devices/virtual/powercap", "/sys/dev/block", "/sys/fs/selinux"),
+)
+OLD_MASKS = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/scsi", "/proc/timer_list", "/sys/firmware")
 MASK = 0xFFFFFFFF
 TINI: Change = tree("/sbin/tini", file(elf()))
 SHELL: Change = tree("/bin/sh", file(elf()))
@@ -295,6 +356,7 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     # meaning of mounts, limits and the rest
     ("root-path", put("root.path", "../rootfs"), put("root.path", f"{FOLDER}/rootfs")),
+    ("root-path", put("root.path", "rootfs/../rootfs"), put("root.path", "./rootfs/")),
     ("mount-target-relative", mount("/tmp", destination="tmp"), nothing),
     ("mount-duplicate", new_mount("/data", "tmpfs"), new_mount("/data2", "tmpfs")),
     (
@@ -393,8 +455,7 @@ TABLE: list[tuple[str, Change, Change]] = [
         both(
             dynamic("liba.so"),
             tree("/lib/liba.so", file(elf(needed=("libb.so",)))),
-            tree("/etc/ld.so.conf", file(b"include ld.so.conf.d/*.conf\n")),
-            tree("/etc/ld.so.conf.d/x.conf", file(b"# more\n/opt/lib\n")),
+            tree("/etc/ld.so.cache", file(ld_cache({"libb.so": "/opt/lib/libb.so"}))),
             tree("/opt/lib/libb.so", file(elf())),
         ),
     ),
@@ -465,6 +526,15 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     ("way-closed", host("/srv", folder(0o700, 0, 0)), host("/srv", folder(0o701, 0, 0))),
     ("way-closed", host(FOLDER, folder(0o700, 0, 0)), host(FOLDER, folder(0o710, 0, BASE))),
+    (
+        "way-closed",
+        both(put("root.path", "/var/x/rootfs"), host("/var/x", folder(0o700, 0, 0))),
+        both(
+            put("root.path", "/var/x/rootfs"),
+            host("/var/x", folder(0o711, 0, 0)),
+            host(FOLDER, folder(0o700, 0, 0)),
+        ),
+    ),
     ("bundle-open", host(FOLDER, folder(0o755, 0, 0)), nothing),
     ("rlimit-above-host", put(f"{rlimit}.hard", 20001), put(f"{rlimit}.hard", 20000)),
     ("oom-score-below-host", put("process.oomScoreAdj", -1), put("process.oomScoreAdj", 0)),
@@ -563,9 +633,11 @@ TABLE: list[tuple[str, Change, Change]] = [
     ("nofile-unset", put("process.rlimits", []), nothing),
     (
         "no-lsm-profile",
-        facts(lsm=frozenset({"apparmor"})),
-        both(facts(lsm=frozenset({"apparmor"})), put("process.apparmorProfile", "x")),
+        drop("process.apparmorProfile"),
+        both(drop("process.apparmorProfile"), SELINUX, put("process.selinuxLabel", "a:b:container_t:s0")),
     ),
+    ("no-lsm-profile", both(drop("process.apparmorProfile"), facts(lsm=frozenset())), nothing),
+    ("no-lsm-profile", both(drop("process.apparmorProfile"), SELINUX), nothing),
     ("unmasked-path", drop("linux.maskedPaths.3"), nothing),
     ("unmasked-path-recent", drop("linux.maskedPaths.2"), both(drop("linux.maskedPaths"), put("mounts", []))),
     (
@@ -887,6 +959,241 @@ TABLE: list[tuple[str, Change, Change]] = [
         both(program(b"#! \t/bin/sh \t-e \n"), SHELL),
     ),
     ("program-interpreter", both(program(b"#!sh\n"), SHELL), both(program(b"#!bin/sh\n"), SHELL)),
+    (
+        "program-interpreter",
+        both(program(b"#!/bin/env tool --fast\n"), tree("/bin/env", file(elf())), TOOL),
+        both(program(b"#!/bin/env -S tool --fast\n"), tree("/bin/env", file(elf())), TOOL),
+    ),
+    (
+        "program-interpreter",
+        both(program(b"#!/" + b"b" * 300 + b"/sh\n"), tree(f"/{'b' * 300}/sh", file(elf()))),
+        both(program(b"#!/" + b"b" * 240 + b"/sh\n"), tree(f"/{'b' * 240}/sh", file(elf()))),
+    ),
+    (
+        "program-line-cut",
+        both(program(b"#!/bin/sh " + b"x" * 300 + b"\n"), SHELL),
+        both(program(b"#!/bin/sh " + b"x" * 240 + b"\n"), SHELL),
+    ),
+    ("program-set-id", program(elf(), mode=0o4755), program(elf(), mode=0o1755)),
+    (
+        "program-set-id",
+        both(program(b"#!/bin/sh\n"), tree("/bin/sh", file(elf(), mode=0o2755))),
+        both(program(b"#!/bin/sh\n"), SHELL),
+    ),
+    (
+        "library-missing",
+        both(
+            dynamic("libx.so.1"),
+            tree("/etc/ld.so.conf", file(b"/opt/lib\n")),
+            tree("/opt/lib/libx.so.1", file(elf())),
+        ),
+        both(
+            dynamic("libx.so.1"),
+            tree("/etc/ld.so.cache", file(OLD_TABLE + ld_cache({"libx.so.1": "/opt/lib/libx.so.1"}))),
+            tree("/opt/lib/libx.so.1", file(elf())),
+        ),
+    ),
+    (
+        "library-missing",
+        both(
+            dynamic("libx.so.1"),
+            tree("/etc/ld.so.cache", file(ld_cache({"libx.so.1": "/gone/libx.so.1"}))),
+        ),
+        both(
+            dynamic("libx.so.1"),
+            tree("/etc/ld.so.cache", file(ld_cache({"libx.so.1": "/gone/libx.so.1"}))),
+            tree("/usr/lib/libx.so.1", file(elf())),
+        ),
+    ),
+    (
+        "library-missing",
+        both(
+            program(elf("/lib/ld-musl-x86_64.so.1", ("libx.so",))),
+            tree("/lib/ld-musl-x86_64.so.1", file(elf())),
+            tree("/lib64/libx.so", file(elf())),
+        ),
+        both(
+            program(elf("/lib/ld-musl-x86_64.so.1", ("libx.so",))),
+            tree("/lib/ld-musl-x86_64.so.1", file(elf())),
+            tree("/etc/ld-musl-x86_64.path", file(b"/lib:/opt/x\n")),
+            tree("/opt/x/libx.so", file(elf())),
+        ),
+    ),
+    # the user, its home, the image's own words
+    (
+        "user-unnamed",
+        tree("/etc/passwd", file(b"root:x:0:0::/:/bin/sh\n")),
+        tree("/etc/passwd", file(b"root:x:0:0::/:\nbox:x:65532:65532::/:\n")),
+    ),
+    (
+        "home-readonly",
+        put("process.env", ["PATH=/bin", "HOME=/home/box"]),
+        both(
+            put("process.env", ["PATH=/bin", "HOME=/home/box"]),
+            put("root.readonly", False),
+            tree("/home/box", folder(0o700, BASE + USER)),
+        ),
+    ),
+    ("home-readonly", mount("/data", add=("ro",)), put("process.env", ["PATH=/bin", "HOME=/tmp"])),
+    ("home-readonly", put("process.env", ["PATH=/bin", "HOME=/proc"]), put("process.env", ["PATH=/bin"])),
+    ("image-program", image(entrypoint=("/app/run",)), image(entrypoint=("/bin/serve",), command=("-v",))),
+    (
+        "image-program",
+        image(command=("/app/run", "x")),
+        both(
+            TINI, put("process.args", ["/sbin/tini", "--", "/bin/serve"]), image(entrypoint=("/bin/serve",))
+        ),
+    ),
+    ("image-user", image(user="1000:1000"), image(user="65532:0")),
+    (
+        "image-user",
+        both(image(user="www"), put("process.user", {"uid": 0, "gid": 0})),
+        both(image(user="root"), put("process.user", {"uid": 0, "gid": 0})),
+    ),
+    ("image-cwd", image(working_dir="/app"), image(working_dir="//")),
+    ("env-shorter", image(environment=("PATH=/bin:/app/bin",)), image(environment=("PATH=/bin",))),
+    (
+        "healthcheck-dropped",
+        image(healthcheck=("CMD", "/bin/x")),
+        both(image(healthcheck=("CMD", "/bin/x")), intent(has_probe=True)),
+    ),
+    ("healthcheck-dropped", image(healthcheck=("CMD-SHELL", "x")), image(healthcheck=("NONE",))),
+    (
+        "stop-signal-lost",
+        image(stop_signal="SIGQUIT"),
+        both(
+            image(stop_signal="SIGQUIT"),
+            put("annotations", {"org.opencontainers.image.stopSignal": "SIGQUIT"}),
+        ),
+    ),
+    (
+        "port-unpublished",
+        both(image(exposed_ports=("80/tcp",)), intent(ports=(PublishedPort("127.0.0.1", 80, 8080),))),
+        both(image(exposed_ports=("80/tcp",)), intent(ports=(PublishedPort("127.0.0.1", 8080, 80),))),
+    ),
+    ("port-unpublished", image(exposed_ports=("53/udp",)), image(exposed_ports=("a-name",))),
+    # what lies in the rootfs
+    ("rootfs-set-id", rights(set_id=("/bin/su",)), both(rights(set_id=("/bin/su",)), KEEPS_SU)),
+    (
+        "rootfs-file-capability",
+        rights(capabilities=("/bin/su",)),
+        both(rights(capabilities=("/bin/su",)), KEEPS_SU),
+    ),
+    ("rootfs-device", rights(devices=("/dev/sda",)), nothing),
+    (
+        "rootfs-world-writable",
+        both(rights(world_writable=("/etc",)), put("root.readonly", False)),
+        rights(world_writable=("/etc",)),
+    ),
+    ("rootfs-unread", rights(unread=("/deep",)), nothing),
+    # the sources of binds
+    (
+        "bind-source-link",
+        both(host("/srv/way", link("/srv/data")), mount("/data", source="/srv/way")),
+        mount("/data", source="/srv/../srv/data"),
+    ),
+    ("bind-source-readonly", host_mount("/srv", "ro"), both(host_mount("/srv", "ro"), READONLY_DATA)),
+    (
+        "bind-source-noexec",
+        both(host_mount("/srv", "noexec"), mount("/data", without=("noexec",))),
+        both(host_mount("/srv", "noexec", "nosuid"), host_mount("/srv/dat", "ro")),
+    ),
+    (
+        "bind-source-in-bundle",
+        new_mount("/x", "bind", f"{FOLDER}/data", "bind"),
+        new_mount("/x", "bind", f"{FOLDER}-data", "bind"),
+    ),
+    ("bind-source-in-bundle", new_mount("/x", "bind", "/srv", "bind", "ro"), nothing),
+    (
+        "bind-source-foreign",
+        host("/srv/data", folder(0o777, 1000, 1000)),
+        both(host("/srv/data", folder(0o775, 1000, BASE + USER)), READONLY_DATA),
+    ),
+    # the host
+    ("cpuset-above-host", put("linux.resources.cpu.cpus", "0-4"), put("linux.resources.cpu.cpus", "0-2,3")),
+    (
+        "port-taken",
+        both(intent(ports=(PublishedPort("127.0.0.1", 80, 8080),)), listens("tcp", "::", 80)),
+        both(intent(ports=(PublishedPort("127.0.0.1", 80, 8080),)), listens("tcp", "10.0.0.1", 80)),
+    ),
+    (
+        "port-taken",
+        both(without_namespace("network"), image(exposed_ports=("53/udp",)), listens("udp", "::", 53)),
+        both(without_namespace("network"), image(exposed_ports=("53/udp",)), listens("tcp", "::", 53)),
+    ),
+    (
+        "kernel-namespace",
+        facts(namespaces=frozenset({"pid", "mount"})),
+        facts(namespaces=frozenset("cgroup ipc mount network pid user uts".split())),
+    ),
+    (
+        "kernel-seccomp",
+        facts(seccomp_actions=frozenset({"allow", "trap"})),
+        facts(seccomp_actions=frozenset({"allow", "errno"})),
+    ),
+    ("kernel-seccomp", facts(seccomp_actions=frozenset()), facts(seccomp_actions=None)),
+    (
+        "kernel-controller",
+        facts(controllers=frozenset({"memory", "cpu"})),
+        facts(controllers=frozenset({"memory", "cpu", "pids"})),
+    ),
+    *(
+        ("kernel-controller", both(ALL_CONTROLLERS, asked), ALL_CONTROLLERS)
+        for asked in (
+            put("linux.resources.cpu.cpus", "0"),
+            put("linux.resources.blockIO", {"weight": 10}),
+            put("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
+        )
+    ),
+    (
+        "kernel-filesystem",
+        both(facts(filesystems=frozenset("proc sysfs tmpfs cgroup2".split())), MQUEUE),
+        both(facts(filesystems=frozenset("proc sysfs tmpfs cgroup2 mqueue".split())), MQUEUE),
+    ),
+    (
+        "kernel-idmap",
+        both(facts(kernel=(5, 10)), mount("/data", add=("idmap",))),
+        both(facts(kernel=(6, 1)), mount("/data", add=("idmap",))),
+    ),
+    ("lsm-absent", facts(lsm=frozenset()), facts(lsm=frozenset({"apparmor", "selinux"}))),
+    ("lsm-absent", put("process.selinuxLabel", "a:b:c:s0"), nothing),
+    (
+        "lsm-absent",
+        put("linux.mountLabel", "a:b:c:s0"),
+        both(put("linux.mountLabel", "a:b:c:s0"), facts(lsm=frozenset({"apparmor", "selinux"}))),
+    ),
+    (
+        "lsm-profile-missing",
+        put("process.apparmorProfile", "bocks"),
+        both(put("process.apparmorProfile", "bocks"), facts(apparmor_profiles=None)),
+    ),
+    # the forty, where they had no row of their own
+    ("root-group", put("process.user.additionalGids", [0]), put("process.user.additionalGids", [44])),
+    ("joined-time-namespace", add("linux.namespaces", {"type": "time", "path": "/proc/1/ns/time"}), nothing),
+    ("nproc-unset", drop("process.rlimits.2"), both(drop("process.rlimits.2"), without_namespace("user"))),
+    ("nofile-unset", put(f"{rlimit}.hard", (1 << 20) + 1), put(f"{rlimit}.hard", 1 << 20)),
+    ("capability-inherited", grant("CAP_CHOWN", kinds=("permitted", "ambient", "inheritable")), nothing),
+    ("baseline-old", follows("2023-10"), follows("2026-11")),
+    ("baseline-old", follows("1999-01"), nothing),
+    *(("unmasked-path-recent", without_mask(path), nothing) for path in RECENT_MASKS),
+    *(("unmasked-path", without_mask(path), nothing) for path in OLD_MASKS),
+    *(("writable-proc", drop(f"linux.readonlyPaths.{index}"), nothing) for index in range(5)),
+    *(
+        ("sensitive-bind", new_mount("/x", "bind", path, "bind", "ro"), nothing)
+        for path in (
+            *("/", "/etc", "/proc", "/sys", "/dev", "/var/run", "/run", "/root", "/root/.ssh", "/boot"),
+            *("/home/me/.ssh", "/var/lib/kubelet", "/var/lib/docker", "/var/lib/containers", "/var/lib/crio"),
+            *("/etc/kubernetes", "/var/spool/cron", "/var/lib/rancher", "/run/containerd"),
+        )
+    ),
+    *(
+        ("engine-socket", new_mount("/x", "bind", path, "bind", "ro"), nothing)
+        for path in (
+            *("/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock"),
+            *("/run/podman/podman.sock", "/run/crio/crio.sock", "/run/user/1000/podman/podman.sock"),
+            *("/run/buildkit/buildkitd.sock", "/run/cri-dockerd.sock"),
+        )
+    ),
 ]
 EXCEPT = {
     "no-init": "every good case has it; see test_a_program_without_init_is_told",

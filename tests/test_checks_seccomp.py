@@ -52,8 +52,8 @@ TABLE: list[tuple[str, Change, Change]] = [
         rule("ioctl", compare(1, "NE", 0x5412)),
         rule("ioctl", compare(1, "NE", 0x5412), action=ERRNO, errnoRet=25),
     ),
-    ("seccomp-wide-compare", rule("fcntl prctl", compare(1, "EQ", 1)), rule("fcntl", masked(1, 1))),
-    ("seccomp-wide-compare", rule("personality", compare(0, "EQ", 0)), rule("lseek", compare(1, "EQ", 0))),
+    ("seccomp-wide-integer", rule("fcntl prctl", compare(1, "EQ", 1)), rule("fcntl", masked(1, 1))),
+    ("seccomp-wide-integer", rule("personality", compare(0, "EQ", 0)), rule("lseek", compare(1, "EQ", 0))),
     (
         "seccomp-two-ne",
         both(rule("read", compare(2, "NE", 5)), rule("read", compare(2, "NE", 7))),
@@ -89,7 +89,7 @@ TABLE: list[tuple[str, Change, Change]] = [
     ),
     ("seccomp-log-allows", rule("sync", action="SCMP_ACT_LOG"), rule("sync")),
     (
-        "seccomp-kills-thread",
+        "seccomp-rule-kills-thread",
         rule("sync", action="SCMP_ACT_KILL_THREAD"),
         rule("sync", action="SCMP_ACT_KILL_PROCESS"),
     ),
@@ -132,7 +132,7 @@ def test_each_mistake_trips_and_the_near_miss_passes(name: str, trip: Change, mi
 def test_a_profile_that_allows_by_default_is_told_that_alone() -> None:
     case = Case()
     both(put("linux.seccomp.defaultAction", ALLOW), rule("sync", action="SCMP_ACT_KILL_THREAD"))(case)
-    assert rules(case) & {"seccomp-default-allows", "seccomp-kills-thread"} == {"seccomp-default-allows"}
+    assert rules(case) & {"seccomp-default-allows", "seccomp-rule-kills-thread"} == {"seccomp-default-allows"}
 
 
 def test_what_is_said_names_call_argument_and_mend() -> None:

@@ -25,9 +25,14 @@ def test_a_waived_finding_stays_with_its_reason() -> None:
 def test_a_waiver_that_fits_nothing_is_told() -> None:
     _, unused = apply_waivers([HIGH], {"writable-rot": "x"})
     assert unused.severity is Severity.LOW
-    assert unused.message == "the waiver of `writable-rot` fits no finding"
+    assert unused.message == "the waiver of `writable-rot` fits no finding: there is no such rule"
     assert unused.mend == "did you mean `writable-root`?"
     assert apply_waivers([], {"x-y": "z"})[0].mend == "remove it from `waive`"
+    (unknown,) = apply_waivers([], {"seccomp-mising": "z"})
+    assert unknown.mend == "did you mean `seccomp-missing`?"
+    (known,) = apply_waivers([], {"seccomp-missing": "z"})
+    assert known.message == "the waiver of `seccomp-missing` fits no finding"
+    assert known.mend == "remove it from `waive`"
 
 
 def test_what_cannot_run_cannot_be_waived() -> None:

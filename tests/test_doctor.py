@@ -188,6 +188,39 @@ def test_an_old_runc_is_told_by_its_holes(tmp_path: Path, monkeypatch: pytest.Mo
     assert (check.state, check.fact) == (State.OK, f"1.3.3 at {old}, no hole known to this program")
 
 
+@pytest.mark.parametrize(
+    ("version", "told", "good"),
+    [
+        (
+            "1.8.1",
+            "1.8.1 loses nosuid, nodev and noexec of a writable bind mount",
+            "1.21",
+        ),
+        ("1.21", None, ""),
+    ],
+)
+def test_what_a_runtime_drops_is_a_gap_where_a_newer_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, told: str | None, good: str
+) -> None:
+    crun = tmp_path / "crun"
+    crun.write_text(f"#!/bin/sh\necho 'crun version {version}'\n")
+    crun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    checks = {check.name: check for check in software.checks(project(tmp_path))}
+    assert checks["crun"].state is State.OK
+    if told is None:
+        assert "crun protections" not in checks
+    else:
+        gap = checks["crun protections"]
+        assert gap.state is State.WARN
+        assert gap.fact.startswith(f"{told} under a user namespace (drops-bind-flags); ")
+        assert gap.mend["apt"].startswith(f"sudo apt-get install crun  # if that brings {good} or later")
+    quirks = checks["crun quirks"]
+    assert quirks.state is State.INFO
+    assert "every version known to this program passes over `resources.unified`" in quirks.fact
+    assert "writable bind" not in quirks.fact
+
+
 def test_a_dynamic_busybox_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dynamic = tmp_path / "busybox"
     dynamic.write_bytes(Path("/bin/true").resolve().read_bytes())

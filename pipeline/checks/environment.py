@@ -30,7 +30,7 @@ _OBEYED_PREFIXES = (
 
 
 def variables(subject: Subject) -> Findings:
-    """No secret and no foreign library in the environment, and nothing that a terminal obeys (rule 40)."""
+    """No secret and no foreign library in the environment, and nothing that a terminal obeys."""
     for index, entry in enumerate(subject.process.env or ()):
         name, _, value = entry.partition("=")
         path = f"process.env[{index}]"

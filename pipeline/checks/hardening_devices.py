@@ -29,7 +29,7 @@ _DEFAULTS: frozenset[_Numbers] = frozenset(
 
 
 def devices(subject: Subject) -> Findings:
-    """No device of the host but those that every container has (rule 27)."""
+    """No device of the host but those that every container has."""
     linux = subject.config.linux
     listed = [
         (f"linux.devices[{n}]", d.path, d.type)
@@ -47,32 +47,40 @@ def devices(subject: Subject) -> Findings:
         yield Finding("device-added", severity, message, path, "take it out of `devices`", "CIS 5.18")
 
 
-def device_rules(subject: Subject) -> Findings:
-    """Devices are denied first, and then only those are allowed that are there (rule 28)."""
+def devices_denied(subject: Subject) -> Findings:
+    """Everything is denied first, and nothing opens it again."""
     rules = resources(subject).devices or ()
     path = "linux.resources.devices"
     if not rules or not _is_denial(rules[0]):
         message = "the first device rule does not deny everything: what is not named is up to the runtime"
         mend = 'begin with {"allow": false, "access": "rwm"}'
-        yield Finding(
-            "devices-not-denied", HIGH, message, path, mend, "systemd.resource-control(5), DevicePolicy"
-        )
-    there = _there(subject)
+        source = "systemd.resource-control(5), DevicePolicy"
+        yield Finding("devices-not-denied", HIGH, message, path, mend, source)
     for index, rule in enumerate(rules):
-        if not rule.allow:
-            continue
-        where = f"{path}[{index}]"
-        if _is_wild(rule.major) or rule.type in (None, "a"):
-            # To make nodes of any number without opening them is what runc allows everyone.
-            if rule.type in ("b", "c") and rule.access == "m":
-                continue
+        if rule.allow and _is_open(rule):
             message = "every device is allowed" + (f" of type {rule.type}" if rule.type in ("b", "c") else "")
+            where = f"{path}[{index}]"
             yield Finding("devices-open", CRITICAL, message, where, "name the devices", "CIS 5.18")
-        elif not _covers(there, rule):
+
+
+def devices_there(subject: Subject) -> Findings:
+    """Only those devices are allowed that are there: a node can be made, or come in later."""
+    there = _there(subject)
+    for index, rule in enumerate(resources(subject).devices or ()):
+        is_named = not (_is_wild(rule.major) or rule.type in (None, "a"))
+        if rule.allow and is_named and not _covers(there, rule):
             minor = "*" if _is_wild(rule.minor) else rule.minor
             message = f"the device {rule.type} {rule.major}:{minor} is allowed and not in the container"
             mend = "remove the rule, or add the device to linux.devices so that readers see it"
+            where = f"linux.resources.devices[{index}]"
             yield Finding("device-rule-without-device", HIGH, message, where, mend, "CIS 5.18")
+
+
+def _is_open(rule: DeviceRule) -> bool:
+    if not (_is_wild(rule.major) or rule.type in (None, "a")):
+        return False
+    # To make nodes of any number without opening them is what runc allows everyone.
+    return not (rule.type in ("b", "c") and rule.access == "m")
 
 
 def _is_wild(number: int | None) -> bool:
@@ -106,7 +114,7 @@ def _covers(there: frozenset[_Numbers], rule: DeviceRule) -> bool:
 
 
 def cgroups_path(subject: Subject) -> Findings:
-    """The container has a cgroup below the root one, reached without going up (rule 29, CIS 5.24)."""
+    """The container has a cgroup below the root one, reached without going up (CIS 5.24)."""
     found = subject.config.linux.cgroups_path if subject.config.linux else None
     if not found:
         return

@@ -5,36 +5,28 @@ Anchors: CIS Docker Benchmark §5, Pod Security Standards, moby's and podman's m
 
 from __future__ import annotations
 
+from pipeline.checks.baselines import MASKED, READONLY, thermal_path
 from pipeline.checks.meaning_linux import resources
+from pipeline.checks.mount_kinds import tmpfs_sizes
 from pipeline.checks.sources import source_of
 from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, is_bind, normal, options
 from pipeline.model.nouns import Finding
-from pipeline.model.runtime import Mount
 
-_MASKED = (
-    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
-    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
-)
-_MASKED_SYS = (
-    "/sys/dev/block",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs/selinux",
-)
 # What containers hid before 2025; the lack of a newer one weighs less.
 _LONG_KNOWN = frozenset(
     {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/acpi", "/proc/scsi"}
 )
-_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_SHARED = frozenset({"shared", "rshared"})
 _PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"})
 
 
 def masked(subject: Subject) -> Findings:
-    """What leaks or harms in /proc and /sys is masked (rule 24)."""
+    """What leaks or harms in /proc and /sys is masked."""
     linux = subject.config.linux
     there = set((linux.masked_paths if linux else None) or ())
     types = {mount.type for _, mount in subject.mounts}
-    wanted = (*(_MASKED if "proc" in types else ()), *(_MASKED_SYS if "sysfs" in types else ()))
+    tops = (*(("/proc/",) if "proc" in types else ()), *(("/sys/",) if "sysfs" in types else ()))
+    wanted = sorted(path for added in MASKED.values() for path in added if path.startswith(tops))
     lacking = [path for path in wanted if not _covers(there, path)]
     old = [path for path in lacking if path in _LONG_KNOWN]
     new = [path for path in lacking if path not in _LONG_KNOWN]
@@ -47,11 +39,14 @@ def masked(subject: Subject) -> Findings:
         yield Finding(
             "unmasked-path-recent", MEDIUM, message, "linux.maskedPaths", f"add {', '.join(new)}", source
         )
-    yield from _thermal(subject, there, "sysfs" in types)
 
 
-def _thermal(subject: Subject, there: set[str], has_sys: bool) -> Findings:
-    paths = [f"/sys/devices/system/cpu/cpu{n}/thermal_throttle" for n in range(subject.host.thermal_cpus)]
+def thermal(subject: Subject) -> Findings:
+    """What the CPUs' heat tells of other programs' work is masked (moby#49560)."""
+    linux = subject.config.linux
+    there = set((linux.masked_paths if linux else None) or ())
+    has_sys = any(mount.type == "sysfs" for _, mount in subject.mounts)
+    paths = [thermal_path(cpu) for cpu in range(subject.host.thermal_cpus)]
     lacking = [path for path in paths if not _covers(there, path)]
     if has_sys and lacking:
         message = f"thermal_throttle of {len(lacking)} CPUs is not masked: it tells what other programs do"
@@ -65,12 +60,12 @@ def _covers(masks: set[str], path: str) -> bool:
 
 
 def readonly(subject: Subject) -> Findings:
-    """What could change the host in /proc is read-only (rule 25)."""
+    """What could change the host in /proc is read-only."""
     linux = subject.config.linux
     there = set((linux.readonly_paths if linux else None) or ()) | set(
         (linux.masked_paths if linux else None) or ()
     )
-    lacking = [path for path in _READONLY if not _covers(there, path)]
+    lacking = [path for path in READONLY if not _covers(there, path)]
     if lacking and any(mount.type == "proc" and "ro" not in options(mount) for _, mount in subject.mounts):
         message = f"writable: {', '.join(lacking)}"
         mend = f"add {', '.join(lacking)} to linux.readonlyPaths"
@@ -80,7 +75,7 @@ def readonly(subject: Subject) -> Findings:
 
 
 def bind_flags(subject: Subject) -> Findings:
-    """A bind is nosuid, nodev, and noexec unless nothing can be written to it (rule 19)."""
+    """A bind is nosuid, nodev, and noexec unless nothing can be written to it."""
     for path, mount in subject.mounts:
         if not is_bind(mount) or source_of(subject, mount).is_device:
             continue
@@ -103,8 +98,8 @@ def bind_flags(subject: Subject) -> Findings:
             )
 
 
-def tmpfs_flags(subject: Subject) -> Findings:
-    """A tmpfs is nosuid and nodev (rule 20; see `mount_kinds.tmpfs_sizes` for its size)."""
+def tmpfs(subject: Subject) -> Findings:
+    """A tmpfs is nosuid and nodev and has a size, one that the kernel can read."""
     for path, mount in subject.mounts:
         if mount.type != "tmpfs":
             continue
@@ -115,14 +110,21 @@ def tmpfs_flags(subject: Subject) -> Findings:
             message = f"the tmpfs on `{target}` lacks {', '.join(lacking)}"
             mend = f"add {', '.join(lacking)}"
             yield Finding("tmpfs-flags", MEDIUM, message, f"{path}.options", mend, "moby, oci/defaults")
-        if "noexec" not in options(mount) and target != "/dev":
+    yield from tmpfs_sizes(subject)
+
+
+def tmpfs_programs(subject: Subject) -> Findings:
+    """No program is started from a tmpfs, which everyone in the container may write."""
+    for path, mount in subject.mounts:
+        target = normal(mount.destination)
+        if mount.type == "tmpfs" and "noexec" not in options(mount) and target != "/dev":
             message = f"programs that are written to `{target}` can be run"
             mend = "drop `exec`: noexec is the default"
             yield Finding("tmpfs-exec", LOW, message, f"{path}.options", mend, "mount(8)")
 
 
 def pseudo_flags(subject: Subject) -> Findings:
-    """/proc, /sys and the like have the flags of every container (rules 22 and 23)."""
+    """/proc, /sys and the like have the flags of every container."""
     for path, mount in subject.mounts:
         if mount.type not in _PSEUDO:
             continue
@@ -138,17 +140,17 @@ def pseudo_flags(subject: Subject) -> Findings:
                 f"add {', '.join(lacking)}",
                 "moby, oci/defaults",
             )
-        yield from _must_be_readonly(path, mount)
+        if mount.type == "sysfs" and "ro" not in options(mount):
+            source = "moby, oci/defaults"
+            yield Finding("sysfs-writable", HIGH, "/sys is writable", f"{path}.options", "add ro", source)
 
 
-def _must_be_readonly(path: str, mount: Mount) -> Findings:
-    if mount.type in ("cgroup", "cgroup2") and "ro" not in options(mount):
-        message = "the cgroup file system is writable: the program can lift its limits (CVE-2022-0492)"
-        yield Finding("cgroup-writable", HIGH, message, f"{path}.options", "add ro", "CVE-2022-0492")
-    if mount.type == "sysfs" and "ro" not in options(mount):
-        yield Finding(
-            "sysfs-writable", HIGH, "/sys is writable", f"{path}.options", "add ro", "moby, oci/defaults"
-        )
+def cgroup_readonly(subject: Subject) -> Findings:
+    """The cgroup file system is read-only: else a program lifts its limits, or sets a release_agent."""
+    for path, mount in subject.mounts:
+        if mount.type in ("cgroup", "cgroup2") and "ro" not in options(mount):
+            message = "the cgroup file system is writable: the program can lift its limits (CVE-2022-0492)"
+            yield Finding("cgroup-writable", HIGH, message, f"{path}.options", "add ro", "CVE-2022-0492")
 
 
 def own_limits_visible(subject: Subject) -> Findings:
@@ -164,20 +166,23 @@ def own_limits_visible(subject: Subject) -> Findings:
 
 
 def propagation(subject: Subject) -> Findings:
-    """No mount made inside shows outside (rule 21)."""
+    """No mount made inside shows outside."""
     found = subject.config.linux.rootfs_propagation if subject.config.linux else None
-    path = "linux.rootfsPropagation"
-    if found in ("shared", "rshared"):
-        message = "mounts made in the container show on the host"
+    if found in _SHARED:
+        path, message = "linux.rootfsPropagation", "mounts made in the container show on the host"
         yield Finding("shared-propagation", HIGH, message, path, "write private", "CIS 5.20")
-    elif found not in ("private", "rprivate"):
+    for path, mount in subject.mounts:
+        if _SHARED & options(mount):
+            message = f"mounts made below `{mount.destination}` show on the host"
+            mend = "write rprivate"
+            yield Finding("shared-propagation", HIGH, message, f"{path}.options", mend, "CIS 5.20")
+
+
+def loose_propagation(subject: Subject) -> Findings:
+    """No mount made outside shows inside: a disk that is plugged in later is not the container's."""
+    found = subject.config.linux.rootfs_propagation if subject.config.linux else None
+    if found not in ("private", "rprivate", *_SHARED):
         message = f"`rootfsPropagation` is {found or 'not given, which means rslave to runc'}"
         message += ": what is mounted on the host later may show in the container"
-        path = path if found else "linux"
+        path = "linux.rootfsPropagation" if found else "linux"
         yield Finding("loose-propagation", LOW, message, path, "write private", "mount_namespaces(7)")
-    for path, mount in subject.mounts:
-        if {"shared", "rshared"} & options(mount):
-            message = f"mounts made below `{mount.destination}` show on the host"
-            yield Finding(
-                "shared-propagation", HIGH, message, f"{path}.options", "write rprivate", "CIS 5.20"
-            )

@@ -5,7 +5,7 @@ Sources: runtime-spec config.md and config-linux.md; CIS Docker Benchmark 5.2 an
 
 from __future__ import annotations
 
-from pipeline.checks.subject import LOW, MEDIUM, Findings, Subject
+from pipeline.checks.subject import INFO, LOW, MEDIUM, Findings, Subject
 from pipeline.model.nouns import Finding
 
 _UNCONFINED = "unconfined"
@@ -13,14 +13,18 @@ _WORLD_WRITE = 0o002
 
 
 def security_module(subject: Subject) -> Findings:
-    """A security module, where the host runs one, has a profile, and nowhere is it switched off (rule 38)."""
+    """A security module is a second layer below seccomp and capabilities; nowhere is it switched off."""
     process = subject.process
     if "apparmor" in subject.host.lsm and not process.apparmor_profile:
         message = "this host runs AppArmor and the container has no profile"
         yield Finding("no-lsm-profile", LOW, message, "process", "`process.apparmorProfile`", "CIS 5.2")
-    if "selinux" in subject.host.lsm and not process.selinux_label:
+    elif "selinux" in subject.host.lsm and not process.selinux_label:
         message = "this host runs SELinux and the container has no label"
         yield Finding("no-lsm-profile", LOW, message, "process", "`process.selinuxLabel`", "CIS 5.3")
+    elif not process.apparmor_profile and not process.selinux_label:
+        message = "no security module confines the program: neither is one named, nor does this host run one"
+        mend = "on a host with AppArmor or SELinux: `process.apparmorProfile` or `process.selinuxLabel`"
+        yield Finding("no-lsm-profile", INFO, message, "process", mend, "CIS 5.2, 5.3")
     if process.apparmor_profile == _UNCONFINED:
         message = "AppArmor is switched off for the program"
         path = "process.apparmorProfile"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
+from collections.abc import Iterator
 
 from pipeline.checks.access import EXECUTE, READ, WRITE, Credentials, process_credentials, root_credentials
 from pipeline.checks.meaning_linux import resources
@@ -16,6 +18,7 @@ from pipeline.model.nouns import Finding
 from pipeline.model.runtime import Mount
 
 _UNLIMITED = 2**64 - 1
+_ANY = "0.0.0.0"  # noqa: S104 (compared, not bound: every address, as specs and /proc/net/tcp have it)
 
 
 def bind_sources(subject: Subject) -> Findings:
@@ -72,7 +75,7 @@ def way_to_rootfs(subject: Subject) -> Findings:
     credentials = root_credentials(subject)
     if credentials is None:
         return
-    inside = f"{subject.folder}/{subject.config.root.path}"
+    inside = posixpath.join(subject.folder, subject.config.root.path)
     for folder in _ancestors(normal(inside)):
         status = subject.host_view.stat(folder)
         if status is not None and not credentials.may(status, EXECUTE):
@@ -156,6 +159,43 @@ def sizes(subject: Subject) -> Findings:
         if cpus > subject.host.cpus:
             message = f"{cpus:g} CPUs are allowed and this host has {subject.host.cpus}"
             yield Finding("cpus-above-host", INFO, message, "linux.resources.cpu.quota")
+
+
+def cpu_numbers(subject: Subject) -> Findings:
+    """The CPUs named by number are there (cpuset(7): else the kernel refuses the list)."""
+    found = resources(subject).cpu
+    highest = max((int(number) for number in re.findall(r"[0-9]+", (found and found.cpus) or "")), default=-1)
+    if highest >= subject.host.cpus:
+        message = f"CPU {highest} is asked for, and the last one of this host is {subject.host.cpus - 1}"
+        mend = "name CPUs that are there, or leave it to `cpus:`"
+        path = "linux.resources.cpu.cpus"
+        yield Finding("cpuset-above-host", HIGH, message, path, mend, "cpuset(7), EINVAL")
+
+
+def ports_taken(subject: Subject) -> Findings:
+    """Nobody listens on the ports of the host that shall be the container's: at this moment, that is."""
+    for address, number, protocol in _wanted_ports(subject):
+        if any(_meets(address, number, protocol, other) for other in subject.host.listening):
+            message = f"somebody listens on port {number}/{protocol} of {address} already"
+            mend = f"`ss -lnp 'sport = :{number}'` says who; nothing to mend where it is this very container"
+            yield Finding("port-taken", LOW, message, "", mend, "bind(2), EADDRINUSE")
+
+
+def _wanted_ports(subject: Subject) -> Iterator[tuple[str, int, str]]:
+    for port in subject.intent.ports:
+        yield port.host_ip, port.host_port, port.protocol
+    # On the host's own network, the program takes the ports that its image speaks of.
+    for text in subject.image.exposed_ports if subject.image and "network" not in subject.namespaces else ():
+        number, _, protocol = text.partition("/")
+        if number.isdecimal():
+            yield _ANY, int(number), protocol or "tcp"
+
+
+def _meets(address: str, number: int, protocol: str, other: tuple[str, str, int]) -> bool:
+    taken_protocol, taken_address, taken_number = other
+    if (protocol, number) != (taken_protocol, taken_number):
+        return False
+    return address == taken_address or bool({address, taken_address} & {_ANY, "::"})
 
 
 def swap_accounting(subject: Subject) -> Findings:

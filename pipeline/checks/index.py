@@ -1,180 +1,175 @@
-"""The policy: every check by name, in the order in which a reader would ask."""
+"""The judge's index: every check by name, in the order in which a reader would ask, with what it can find."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
+from functools import cache
 
 from pipeline.checks import (
-    environment,
-    hardening,
-    hardening_devices,
-    hardening_mounts,
-    hardening_service,
+    bind_sources,
     host,
+    image,
+    kernel,
     meaning_linux,
     meaning_process,
-    mount_kinds,
+    policy,
+    portability,
     program,
     rootfs,
     seccomp,
-    seccomp_mistakes,
-    seccomp_open,
-    seccomp_pin,
-    sources,
-    unpacked,
+    tree,
 )
+from pipeline.checks.layers import Check, Layer
 from pipeline.checks.subject import Findings, Subject
 from pipeline.checks.text import cleaned
 from pipeline.model.nouns import Finding
 
+__all__ = ["CHECKS", "Check", "Layer", "judge", "known_rules", "ordered"]
 
-class Layer(Enum):
-    """What a check looks at. Form, the first layer, is judged while config.json is read (`form`)."""
-
-    MEANING = "meaning"
-    BUNDLE = "bundle"
-    HOST = "host"
-    HARDENING = "hardening"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One named question and the function that answers it."""
-
-    name: str
-    layer: Layer
-    run: Callable[[Subject], Findings]
+FORM = (
+    "bad-value control-character duplicate-key empty-array key-case missing-key not-json number-out-of-range "
+    "unknown-key unknown-word wrong-type"
+)
+"""What `form` can find."""
+STAGE = "runtime-left-something runtime-refused waiver-unused"
+"""What is found after the judge: by the runtime's dry run, and of waivers."""
 
 
-def _layer(layer: Layer, checks: dict[str, Callable[[Subject], Findings]]) -> tuple[Check, ...]:
-    return tuple(Check(name, layer, run) for name, run in checks.items())
+def _layer(layer: Layer, checks: dict[str, tuple[Callable[[Subject], Findings], str]]) -> tuple[Check, ...]:
+    return tuple(Check(name, layer, run, tuple(rules.split())) for name, (run, rules) in checks.items())
 
 
 CHECKS: tuple[Check, ...] = (
     *_layer(
         Layer.MEANING,
         {
-            "version": meaning_process.version,
-            "arguments": meaning_process.arguments,
-            "working directory": meaning_process.working_directory,
-            "environment": meaning_process.environment,
-            "capabilities": meaning_process.capabilities,
-            "resource limits": meaning_process.rlimits,
-            "namespaces": meaning_process.namespaces,
-            "id mappings": meaning_process.mappings,
-            "host name": meaning_process.host_name,
-            "sysctls": meaning_process.sysctls,
-            "first process": meaning_process.first_process,
-            "root path": meaning_linux.root_path,
-            "mount targets": meaning_linux.mount_targets,
-            "mount order": meaning_linux.mount_order,
-            "mount options": meaning_linux.mount_options,
-            "mount sources": meaning_linux.mount_sources,
-            "protected paths": meaning_linux.protected_paths,
-            "memory": meaning_linux.memory,
-            "temporary files": meaning_linux.temporary_files,
-            "cpu": meaning_linux.cpu,
-            "devices": meaning_linux.devices,
-            "hook paths": meaning_linux.hook_paths,
-            "annotations": meaning_linux.annotation_names,
-            "seccomp names": seccomp.names,
+            "version": (meaning_process.version, "oci-version-unknown"),
+            "arguments": (meaning_process.arguments, "no-program"),
+            "working directory": (meaning_process.working_directory, "cwd-relative"),
+            "environment": (meaning_process.environment, "env-duplicate env-malformed"),
+            "capabilities": (meaning_process.capabilities, "capability-inconsistent capability-unknown"),
+            "resource limits": (
+                meaning_process.rlimits,
+                "rlimit-duplicate rlimit-soft-above-hard rlimit-unknown",
+            ),
+            "namespaces": (meaning_process.namespaces, "namespace-duplicate namespace-path-relative"),
+            "id mappings": (
+                meaning_process.mappings,
+                "mapping-empty mapping-overlap mapping-without-userns userns-without-mapping",
+            ),
+            "host name": (meaning_process.host_name, "hostname-bad hostname-without-uts"),
+            "sysctls": (meaning_process.sysctls, "sysctl-hostname sysctl-of-host sysctl-without-namespace"),
+            "first process": (meaning_process.first_process, "no-init"),
+            "root path": (meaning_linux.root_path, "root-path"),
+            "mount targets": (meaning_linux.mount_targets, "mount-duplicate mount-target-relative"),
+            "mount order": (meaning_linux.mount_order, "mount-order"),
+            "mount options": (meaning_linux.mount_options, "mount-option-unknown"),
+            "mount sources": (
+                meaning_linux.mount_sources,
+                "bind-source-relative bind-without-source mount-without-type",
+            ),
+            "protected paths": (meaning_linux.protected_paths, "path-not-absolute"),
+            "memory": (meaning_linux.memory, "memory-too-small reservation-above-limit swap-below-limit"),
+            "temporary files": (meaning_linux.temporary_files, "tmpfs-above-memory"),
+            "cpu": (meaning_linux.cpu, "cpu-period cpu-quota"),
+            "devices": (meaning_linux.devices, "device-duplicate device-numbers device-path"),
+            "hook paths": (meaning_linux.hook_paths, "hook-path"),
+            "annotations": (meaning_linux.annotation_names, "annotation-name"),
+            "seccomp names": (seccomp.names, "seccomp-newer-call seccomp-unknown-call"),
         },
     ),
     *_layer(
         Layer.BUNDLE,
         {
-            "rootfs present": rootfs.present,
-            "rootfs intact": rootfs.intact,
-            "program starts": program.starts,
-            "arguments that are files": rootfs.readable_config,
-            "ids mapped": rootfs.ids,
-            "working directory there": rootfs.working_directory,
-            "home there": rootfs.home,
-            "mount points": rootfs.mount_points,
-            "health check": rootfs.healthcheck,
-            "as the image says": rootfs.image_drift,
-            "seccomp and the program": seccomp.program_needs,
+            "rootfs present": (rootfs.present, "rootfs-link rootfs-missing"),
+            "rootfs intact": (rootfs.intact, "config-changed rootfs-changed"),
+            "program starts": (
+                program.starts,
+                "library-missing program-architecture program-format program-interpreter program-line-cut "
+                "program-loader program-missing program-not-executable program-set-id",
+            ),
+            "arguments that are files": (rootfs.readable_config, "argument-missing argument-unreadable"),
+            "ids mapped": (rootfs.ids, "id-unmapped"),
+            "working directory there": (rootfs.working_directory, "cwd-closed cwd-missing"),
+            "home there": (rootfs.home, "home-missing home-readonly"),
+            "mount points": (rootfs.mount_points, "mount-point-kind mount-point-missing"),
+            "health check": (
+                rootfs.healthcheck,
+                "healthcheck-no-program healthcheck-no-shell healthcheck-vacuous",
+            ),
+            "user has a name": (rootfs.user_name, "user-unnamed"),
+            "the image's program": (image.program, "image-program"),
+            "the image's user": (image.user, "image-user"),
+            "the image's working directory": (image.working_directory, "image-cwd"),
+            "the image's variables": (image.environment, "env-lost env-shorter"),
+            "the image's volumes": (image.volumes, "volume-uncovered"),
+            "the image's life": (
+                image.lifecycle,
+                "healthcheck-dropped port-unpublished stop-signal-lost",
+            ),
+            "no set-id files": (tree.set_id, "rootfs-set-id"),
+            "no file capabilities": (tree.capabilities, "rootfs-file-capability"),
+            "no device nodes": (tree.devices, "rootfs-device"),
+            "nothing open to all": (tree.open_to_all, "rootfs-world-writable"),
+            "all of it looked at": (tree.complete, "rootfs-unread"),
+            "seccomp and the program": (
+                seccomp.program_needs,
+                "seccomp-blocks-loader seccomp-blocks-program seccomp-blocks-work",
+            ),
         },
     ),
     *_layer(
         Layer.HOST,
         {
-            "platform": host.platform,
-            "bind sources": host.bind_sources,
-            "way to the rootfs": host.way_to_rootfs,
-            "bundle closed": host.bundle_open,
-            "resource limits of the host": host.rlimits,
-            "out-of-memory score": host.oom_score,
-            "capabilities of the host": host.host_capabilities,
-            "sizes": host.sizes,
-            "swap accounting": host.swap_accounting,
-            "subordinate ids": host.subordinate_ids,
-            "sysfs": host.host_network_sysfs,
-            "seccomp and the runtime": seccomp.runtime_needs,
-            "seccomp architectures": seccomp.architectures,
+            "platform": (host.platform, "platform-foreign"),
+            "bind sources": (host.bind_sources, "bind-source-closed bind-source-missing"),
+            "bind sources without links": (bind_sources.links, "bind-source-link"),
+            "file systems of bind sources": (
+                bind_sources.file_systems,
+                "bind-source-noexec bind-source-readonly",
+            ),
+            "bind sources outside": (bind_sources.inside_bundle, "bind-source-in-bundle"),
+            "owners of bind sources": (bind_sources.foreign_owners, "bind-source-foreign"),
+            "way to the rootfs": (host.way_to_rootfs, "way-closed"),
+            "bundle closed": (host.bundle_open, "bundle-open"),
+            "resource limits of the host": (host.rlimits, "rlimit-above-host"),
+            "out-of-memory score": (host.oom_score, "oom-score-below-host"),
+            "capabilities of the host": (host.host_capabilities, "capability-not-held"),
+            "sizes": (host.sizes, "cpus-above-host memory-above-host"),
+            "CPUs by number": (host.cpu_numbers, "cpuset-above-host"),
+            "ports free": (host.ports_taken, "port-taken"),
+            "namespaces of the kernel": (kernel.namespaces, "kernel-namespace"),
+            "seccomp of the kernel": (kernel.seccomp_actions, "kernel-seccomp"),
+            "cgroup controllers": (kernel.controllers, "kernel-controller"),
+            "file systems of the kernel": (kernel.file_systems, "kernel-filesystem"),
+            "id-mapped mounts": (kernel.id_mapped_mounts, "kernel-idmap"),
+            "security modules": (kernel.security_modules, "lsm-absent lsm-profile-missing"),
+            "swap accounting": (host.swap_accounting, "swap-not-accounted"),
+            "subordinate ids": (host.subordinate_ids, "subordinate-ids-shared"),
+            "sysfs": (host.host_network_sysfs, "sysfs-host-network"),
+            "seccomp and the runtime": (
+                seccomp.runtime_needs,
+                "seccomp-blocks-runtime seccomp-blocks-runtime-sometimes",
+            ),
         },
     ),
+    *policy.checks(),
     *_layer(
-        Layer.HARDENING,
+        Layer.PORTABILITY,
         {
-            "user": hardening.user,
-            "own namespaces": hardening.namespaces,
-            "host ids": hardening.host_ids,
-            "no new privileges": hardening.no_new_privileges,
-            "capability sets": hardening.capability_sets,
-            "no capabilities": hardening.capabilities,
-            "no inherited capabilities": hardening.inherited_capabilities,
-            "read-only root": hardening.root_filesystem,
-            "no privileged files": unpacked.privileged_files,
-            "no devices from the image": unpacked.devices,
-            "no attributes from the image": unpacked.attributes,
-            "no hooks": hardening.hook_programs,
-            "clean environment": environment.variables,
-            "libraries out of reach": environment.libraries,
-            "no orders to runtimes": environment.obeyed_annotations,
-            "memory limited": hardening.memory,
-            "processes limited": hardening.processes,
-            "cpu limited": hardening.cpu,
-            "files and cores limited": hardening.rlimits,
-            "security module": hardening_service.security_module,
-            "no terminal": hardening_service.terminal,
-            "umask": hardening_service.umask,
-            "usual personality": hardening_service.personality,
-            "caches not shared": hardening_service.cache_allocation,
-            "masked paths": hardening_mounts.masked,
-            "read-only paths": hardening_mounts.readonly,
-            "known file systems": mount_kinds.types,
-            "one /proc and /sys": mount_kinds.places,
-            "tmpfs sizes": mount_kinds.tmpfs_sizes,
-            "ids of mounts": mount_kinds.id_mapped,
-            "no sensitive binds": sources.binds,
-            "nothing over the system": sources.bind_targets,
-            "bind flags": hardening_mounts.bind_flags,
-            "tmpfs flags": hardening_mounts.tmpfs_flags,
-            "pseudo file systems": hardening_mounts.pseudo_flags,
-            "own limits visible": hardening_mounts.own_limits_visible,
-            "no propagation": hardening_mounts.propagation,
-            "no devices": hardening_devices.devices,
-            "devices denied": hardening_devices.device_rules,
-            "own cgroup": hardening_devices.cgroups_path,
-            "limits not lifted": hardening_devices.unified,
-            "seccomp confines": seccomp.confined,
-            "seccomp escapes": seccomp_open.escapes,
-            "seccomp clone3": seccomp_open.clone3,
-            "seccomp arguments": seccomp_open.wide_arguments,
-            "seccomp alone decides": seccomp_open.decided_elsewhere,
-            "seccomp compares what is read": seccomp_mistakes.argument_tests,
-            "seccomp rules are not joined into all": seccomp_mistakes.joined_by_or,
-            "seccomp rules are not lost": seccomp_mistakes.lost_rules,
-            "seccomp actions refuse": seccomp_mistakes.actions,
-            "seccomp calls hold no others": seccomp_mistakes.multiplexed,
-            "seccomp personality": seccomp_mistakes.personality,
-            "seccomp as pinned": seccomp_pin.as_pinned,
+            "no protection dropped": (portability.drops, " ".join(portability.DROPS)),
+            "not refused": (portability.refusals, " ".join(portability.REFUSALS)),
+            "nothing passed over": (portability.losses, " ".join(portability.LOSSES)),
         },
     ),
 )
+
+
+@cache
+def known_rules() -> frozenset[str]:
+    """Return the id of every rule there is, which a waiver can name."""
+    return frozenset([*FORM.split(), *STAGE.split(), *(rule for check in CHECKS for rule in check.rules)])
 
 
 def judge(subject: Subject) -> list[Finding]:

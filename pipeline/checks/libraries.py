@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipeline.checks.elf import Elf, NotElf, read_elf
+from pipeline.checks.ldcache import MOST_BYTES, read_cache
 from pipeline.checks.subject import Subject, covering, normal
 
 _MULTIARCH = {
@@ -17,6 +18,7 @@ _MULTIARCH = {
     "riscv64": "riscv64-linux-gnu",
     "s390x": "s390x-linux-gnu",
 }
+_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 _CONF = "/etc/ld.so.conf"
 _CONF_BYTES = 1 << 16
 
@@ -30,14 +32,44 @@ def find_library(
     """
     if "/" in name:
         return _open(subject, name, program)
-    for folder in _folders(subject, owner, headers, rpath, program):
-        found = _open(subject, posixpath.join(folder, name), program)
+    for path in _places(subject, name, owner, headers, rpath, program):
+        found = _open(subject, path, program)
         if found:
             return found
     return None
 
 
-def _folders(
+def uncached_folder(subject: Subject, name: str, program: Elf) -> str:
+    """Return the folder of /etc/ld.so.conf that has a library which /etc/ld.so.cache does not know; or ``."""
+    for folder in _configured(subject) if _is_glibc(program) else ():
+        if _open(subject, posixpath.join(folder, name), program):
+            return folder
+    return ""
+
+
+def _places(
+    subject: Subject, name: str, owner: str, headers: Elf, rpath: tuple[str, ...], program: Elf
+) -> Iterator[str]:
+    """Yield where the loader looks: its own folders come last, what ldconfig noted before them."""
+    for folder in _named_folders(subject, owner, headers, rpath, program):
+        yield posixpath.join(folder, name)
+    if "musl" in program.interpreter:
+        yield from (posixpath.join(folder, name) for folder in _musl_folders(subject, program))
+        return
+    if _is_glibc(program):
+        yield from _cached(subject, program).get(name, ())
+    else:
+        yield from (posixpath.join(folder, name) for folder in _configured(subject))
+    for folder in _default_folders(program):
+        yield posixpath.join(folder, name)
+        yield from (posixpath.join(folder, "glibc-hwcaps", level, name) for level in _LEVELS)
+
+
+def _is_glibc(program: Elf) -> bool:
+    return posixpath.basename(program.interpreter).startswith(("ld-linux", "ld64.so"))
+
+
+def _named_folders(
     subject: Subject, owner: str, headers: Elf, rpath: tuple[str, ...], program: Elf
 ) -> Iterator[str]:
     origin = posixpath.dirname(owner)
@@ -46,10 +78,26 @@ def _folders(
         if folder:
             expanded = folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
             yield normal(posixpath.join(subject.process.cwd, _library_word(expanded, program)))
-    if "musl" in program.interpreter:
-        yield from _musl_folders(subject, program)
-        return
-    yield from _configured(subject)
+
+
+def _cached(subject: Subject, program: Elf) -> Mapping[str, tuple[str, ...]]:
+    found = subject.cache.get("ld.so.cache")
+    if not isinstance(found, dict):
+        found = _read_cached(subject, program)
+        subject.cache["ld.so.cache"] = found
+    return found
+
+
+def _read_cached(subject: Subject, program: Elf) -> dict[str, tuple[str, ...]]:
+    try:
+        with subject.rootfs.open("/etc/ld.so.cache") as stream:
+            content = stream.read(MOST_BYTES)
+    except OSError:
+        return {}
+    return dict(read_cache(content, big_endian=program.architecture == "s390x") or {})
+
+
+def _default_folders(program: Elf) -> Iterator[str]:
     triple = _MULTIARCH.get(program.architecture, "")
     for top in ("/lib", "/usr/lib"):
         if triple:

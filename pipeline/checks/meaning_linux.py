@@ -111,7 +111,9 @@ def protected_paths(subject: Subject) -> Findings:
 def root_path(subject: Subject) -> Findings:
     """The root is the folder `rootfs` of the bundle (bundle.md; runc refuses a link)."""
     path = subject.config.root.path
-    if path != "rootfs" and posixpath.normpath(path) != posixpath.normpath(f"{subject.folder}/rootfs"):
+    place = posixpath.normpath(posixpath.join(subject.folder, path))
+    # A way up is a fault even where it comes back: what lies between may be a link.
+    if place != posixpath.normpath(f"{subject.folder}/rootfs") or ".." in path.split("/"):
         message = f"`root.path` is `{path}`, not the bundle's own `rootfs`"
         yield Finding("root-path", HIGH, message, "root.path", "write `rootfs`", "bundle.md")
 

@@ -83,13 +83,18 @@ def capabilities(subject: Subject) -> Findings:
                     f"did you mean `{close}`?" if close else "names are those of capabilities(7), with CAP_"
                 )
                 yield Finding("capability-unknown", HIGH, message, path, mend, "capabilities(7)")
-    for inner, outer in (("effective", "permitted"), ("ambient", "permitted"), ("ambient", "inheritable")):
+    for inner, outer, severity, why in (
+        ("effective", "permitted", HIGH, "the kernel refuses that"),
+        ("ambient", "permitted", HIGH, "the kernel refuses that"),
+        # `runc spec` and `crun spec` write it so; both go on without it.
+        ("ambient", "inheritable", MEDIUM, "it is dropped without a word"),
+    ):
         extra = sorted(set(named[inner]) - set(named[outer]))
         if extra:
-            message = f"{', '.join(extra)} is {inner} and not {outer}: the kernel refuses that"
+            message = f"{', '.join(extra)} is {inner} and not {outer}: {why}"
             path = f"process.capabilities.{inner}"
             yield Finding(
-                "capability-inconsistent", HIGH, message, path, f"add it to `{outer}`", "capabilities(7)"
+                "capability-inconsistent", severity, message, path, f"add it to `{outer}`", "capabilities(7)"
             )
 
 

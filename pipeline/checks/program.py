@@ -5,6 +5,7 @@ Sources: execve(2), ld.so(8), musl's dynamic linker, and the runtimes' search of
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import stat
@@ -15,12 +16,15 @@ from enum import Enum
 from pipeline.checks.access import EXECUTE, process_credentials
 from pipeline.checks.elf import Elf, NotElf, read_elf
 from pipeline.checks.launchers import env_program, started
-from pipeline.checks.libraries import find_library
-from pipeline.checks.subject import HIGH, Findings, Subject, covering, normal, options
+from pipeline.checks.libraries import find_library, uncached_folder
+from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, covering, normal, options
 from pipeline.checks.text import printable
 from pipeline.model.nouns import Finding
 
 _MOST_SHEBANGS = 4
+# BINPRM_BUF_SIZE of linux/binfmts.h: the kernel looks no further for the end of the line (Linux 5.1).
+_SHEBANG_BYTES = 256
+_SET_ID = stat.S_ISUID | stat.S_ISGID
 _MOST_LIBRARIES = 512
 _MOST_LAUNCHERS = 4
 _GLIBC_LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
@@ -38,16 +42,19 @@ class Loader(Enum):
 
 @dataclass
 class Trace:
-    """What starting the programs would touch: faults, the last program's path and its headers."""
+    """What starting the programs would touch: faults, notes, the last program's path and its headers."""
 
     faults: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     program: str = ""
     elf: Elf | None = None
 
 
 def starts(subject: Subject) -> Findings:
     """The program is there and can be executed, with its interpreters and its libraries."""
-    yield from trace(subject).faults
+    found = trace(subject)
+    yield from found.faults
+    yield from found.notes
 
 
 def trace(subject: Subject) -> Trace:
@@ -110,7 +117,7 @@ def _follow(subject: Subject, name: str, path: str, found: Trace, depth: int = 0
         return
     try:
         with subject.rootfs.open(program) as stream:
-            head = stream.read(256)
+            head = stream.read(_SHEBANG_BYTES)
             elf = None if head[:2] == b"#!" else read_elf(stream)
     except OSError as fault:
         found.faults.append(_unreadable(program, path, fault))
@@ -144,6 +151,8 @@ def _locate(subject: Subject, name: str, path: str, found: Trace) -> str | None:
         if not stat.S_ISREG(status.st_mode) or (credentials and not credentials.may(status, EXECUTE)):
             found.faults.append(_not_executable(subject, candidate, status.st_mode, path))
             return None
+        if status.st_mode & _SET_ID:
+            found.notes.append(_set_id(subject, real, status, path))
         return real
     found.faults.append(_missing(subject, name, candidates, path))
     return None
@@ -178,16 +187,23 @@ def _shebang(subject: Subject, program: str, head: bytes, path: str, found: Trac
         message = f"the script `{program}` names no interpreter after `#!`"
         found.faults.append(Finding("program-interpreter", HIGH, message, path, "", "execve(2)"))
         return
+    if b"\n" not in head and len(head) == _SHEBANG_BYTES:
+        found.notes.append(_cut(program, rest, path))
+        if not rest:
+            return
     if "\r" in name + rest:
         found.faults.append(_windows_lines(program, name, rest, path))
         return
     before = len(found.faults)
     # The kernel knows no PATH: a bare name counts from the working directory.
     _follow(subject, name if "/" in name else f"./{name}", path, found, depth + 1)
-    inner = env_program(rest) if posixpath.basename(name) == "env" else None
-    if inner:
+    is_env = posixpath.basename(name) == "env"
+    inner = env_program(rest) if is_env else None
+    if is_env and _is_one_word(rest):
+        found.faults.append(_unsplit(program, rest, path))
+    elif inner:
         _follow(subject, inner, path, found, depth + 1)
-    if len(found.faults) > before:
+    if len(found.faults) > before and not found.faults[before].message.startswith("the script"):
         fault = found.faults[before]
         message = f"the script `{program}` cannot be started by its `#!{name}`: {fault.message}"
         found.faults[before] = Finding("program-interpreter", HIGH, message, path, fault.mend, "execve(2)")
@@ -198,6 +214,43 @@ def _first_line(head: bytes) -> tuple[str, str]:
     line = head[2:].split(b"\n", 1)[0].split(b"\0", 1)[0].decode("utf-8", "replace").strip(" \t")
     name, *rest = re.split("[ \t]+", line, maxsplit=1)
     return name, rest[0] if rest else ""
+
+
+def _is_one_word(words: str) -> bool:
+    """True for words of which env, without -S, makes the name of one program."""
+    first, *more = words.split()[:2] or [""]
+    return bool(more) and not first.startswith("-") and "=" not in first
+
+
+def _unsplit(program: str, rest: str, path: str) -> Finding:
+    message = (
+        f"the script `{program}` has `env` look for a program called `{printable(rest)}`, space included"
+    )
+    mend = f"#!/usr/bin/env -S {printable(rest)}"
+    return Finding("program-interpreter", HIGH, message, path, mend, "execve(2); env(1)")
+
+
+def _cut(program: str, rest: str, path: str) -> Finding:
+    """The kernel refuses an interpreter whose name does not end in what it reads, and cuts arguments."""
+    length = f"the first line of the script `{program}` is longer than {_SHEBANG_BYTES - 1} characters"
+    mend = "shorten it: a link to the interpreter, arguments in the script"
+    if rest:
+        message = f"{length}: what follows is cut off"
+        return Finding("program-line-cut", MEDIUM, message, path, mend, "execve(2)")
+    message = f"{length}: its interpreter cannot be read"
+    return Finding("program-interpreter", HIGH, message, path, mend, "execve(2), ENOEXEC")
+
+
+def _set_id(subject: Subject, program: str, status: os.stat_result, path: str) -> Finding:
+    mend = f"chmod ug-s rootfs{program}, and `user:` for whom it shall run as"
+    source = "execve(2); prctl(2), PR_SET_NO_NEW_PRIVS"
+    if subject.process.no_new_privileges:
+        message = (
+            f"`{program}` has set-id bits, which noNewPrivileges makes useless: it runs as who starts it"
+        )
+        return Finding("program-set-id", LOW, message, path, mend, source)
+    message = f"`{program}` has set-id bits (mode {status.st_mode & 0o7777:04o}): it runs as its owner"
+    return Finding("program-set-id", HIGH, message, path, mend, source)
 
 
 def _windows_lines(program: str, name: str, rest: str, path: str) -> Finding:
@@ -249,6 +302,9 @@ def _libraries(subject: Subject, program: str, elf: Elf, path: str, found: Trace
     if missing:
         message = f"`{program}` needs libraries that are not found in the rootfs: {', '.join(missing)}"
         mend = "set LD_LIBRARY_PATH where the image has them, or use an image that is complete"
+        folder = uncached_folder(subject, missing[0].split(" ", 1)[0], elf)
+        if folder:
+            mend = f"ldconfig where the image is built: `{folder}` is in /etc/ld.so.conf, not in its cache"
         found.faults.append(Finding("library-missing", HIGH, message, path, mend, "ld.so(8)"))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import stat
 
-from pipeline.checks.access import EXECUTE, READ, process_credentials
+from pipeline.checks.access import EXECUTE, READ, WRITE, process_credentials
 from pipeline.checks.subject import (
     CRITICAL,
     HIGH,
@@ -17,18 +17,23 @@ from pipeline.checks.subject import (
     MEDIUM,
     Findings,
     Subject,
+    cover_of,
     covering,
     is_bind,
     normal,
+    options,
 )
 from pipeline.model.nouns import Finding
+from pipeline.model.runtime import Mount
 
 _SHOWN = 5
+_PASSWD_BYTES = 1 << 20
+_PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"})
 
 
 def present(subject: Subject) -> Findings:
     """The rootfs is a directory beside config.json and no link (bundle.md)."""
-    path = f"{subject.folder}/{subject.config.root.path}"
+    path = posixpath.join(subject.folder, subject.config.root.path)
     status = subject.host_view.stat(path, follow=False)
     if status is None:
         message = f"there is no rootfs beside config.json ({path})"
@@ -114,15 +119,46 @@ def working_directory(subject: Subject) -> Findings:
 
 
 def home(subject: Subject) -> Findings:
-    """HOME is there: programs write their settings below it."""
+    """HOME is there, and can be written: programs keep their settings and caches below it."""
     path = normal(subject.environment.get("HOME", "/"))
-    if covering(subject, path):
-        return
-    try:
-        subject.rootfs.stat(path)
-    except OSError:
+    cover = cover_of(subject, path)
+    if cover is None and not _is_there(subject, path):
         message = f"HOME is `{path}`, which is not in the rootfs"
         yield Finding("home-missing", LOW, message, "process.env", "set HOME in `environment`", "environ(7)")
+    elif "HOME" in subject.environment and not _is_writable(subject, path, cover):
+        message = f"HOME is `{path}`, where user {subject.process.user.uid} cannot write"
+        mend = "if the program keeps files there: a volume or tmpfs on it, or another HOME in `environment`"
+        yield Finding("home-readonly", INFO, message, "process.env", mend, "environ(7)")
+
+
+def _is_writable(subject: Subject, path: str, cover: Mount | None) -> bool:
+    if cover is not None:
+        # Whether a bind's source lets the process write is asked of the source (`bind-source-closed`).
+        return "ro" not in options(cover) and cover.type not in _PSEUDO
+    credentials = process_credentials(subject)
+    if subject.config.root.readonly or credentials is None:
+        return not subject.config.root.readonly
+    try:
+        return credentials.may(subject.rootfs.stat(path), WRITE + EXECUTE)
+    except OSError:
+        return False
+
+
+def user_name(subject: Subject) -> Findings:
+    """The user has a name in the rootfs, where the image has any: ssh, git, postgres and java ask for it."""
+    uid = subject.process.user.uid
+    try:
+        with subject.rootfs.open("/etc/passwd") as stream:
+            lines = stream.read(_PASSWD_BYTES).splitlines()
+    except OSError:
+        return
+    known = {fields[2] for line in lines if len(fields := line.split(b":")) > 2}
+    if known and str(uid).encode() not in known:
+        message = (
+            f"user {uid} has no entry in the rootfs's /etc/passwd: programs that ask for a name get none"
+        )
+        mend = "if the program asks: a user that the image names, or HOME and USER in `environment`"
+        yield Finding("user-unnamed", INFO, message, "process.user.uid", mend, "getpwuid(3); passwd(5)")
 
 
 def mount_points(subject: Subject) -> Findings:
@@ -209,26 +245,6 @@ def _is_there(subject: Subject, path: str) -> bool:
     except OSError:
         return covering(subject, normal(path)) is not None
     return True
-
-
-def image_drift(subject: Subject) -> Findings:
-    """What the image says runs, and not something that got lost between (LD_LIBRARY_PATH above all)."""
-    if subject.image is None:
-        return
-    here = subject.environment
-    for entry in subject.image.environment:
-        name = entry.partition("=")[0]
-        if name and name not in here:
-            severity = MEDIUM if name in ("PATH", "LD_LIBRARY_PATH") else LOW
-            message = f"the image sets `{name}`, and the bundle lost it"
-            yield Finding("env-lost", severity, message, "process.env", f"add `{entry}`", "conversion.md")
-    kept = {normal(mount.destination) for _, mount in subject.mounts}
-    for path in subject.image.volumes:
-        if not any(path == target or path.startswith(target.rstrip("/") + "/") for target in kept):
-            message = f"nothing is mounted on the image's VOLUME `{path}`: what is written there is lost"
-            yield Finding(
-                "volume-uncovered", MEDIUM, message, "mounts", f'`volumes: ["data:{path}"]`', "conversion.md"
-            )
 
 
 def readable_config(subject: Subject) -> Findings:

@@ -77,7 +77,7 @@ def _compared(names: list[str], arg: SyscallArgument, path: str) -> Findings:
         yield Finding("seccomp-walked-around", MEDIUM, message, path, mend, "libseccomp#383, as measured")
     elif arg.op == "SCMP_CMP_EQ" and names != ["socket"]:
         message = f"{what} is an int and compared in 64 bits: callers that leave high bits set fail"
-        yield Finding("seccomp-wide-compare", LOW, message, path, mend, "libseccomp#383, as measured")
+        yield Finding("seccomp-wide-integer", LOW, message, path, mend, "libseccomp#383, as measured")
 
 
 def joined_by_or(subject: Subject) -> Findings:
@@ -132,7 +132,7 @@ def actions(subject: Subject) -> Findings:
         elif rule.action in _KILLS_THREAD:
             message = f"{_some(rule)} kills one thread; the others wait for it for ever"
             mend = "write SCMP_ACT_KILL_PROCESS or SCMP_ACT_ERRNO"
-            yield Finding("seccomp-kills-thread", MEDIUM, message, f"{path}.action", mend, "seccomp(2)")
+            yield Finding("seccomp-rule-kills-thread", MEDIUM, message, f"{path}.action", mend, "seccomp(2)")
 
 
 def multiplexed(subject: Subject) -> Findings:

@@ -27,9 +27,12 @@ _SENSITIVE = (
     "/sys",
     "/var/lib/containerd",
     "/var/lib/containers",
+    "/var/lib/crio",
     "/var/lib/docker",
     "/var/lib/kubelet",
+    "/var/lib/rancher",
     "/var/run",
+    "/var/spool/cron",
 )
 # The host's programs: to read them is harmless, to write them is to be root at the next start.
 _PROGRAMS = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr")
@@ -79,7 +82,7 @@ def source_of(subject: Subject, mount: Mount) -> Source:
 
 
 def binds(subject: Subject) -> Findings:
-    """No bind shows the host's own files or a socket of one of its services (rule 18)."""
+    """No bind shows the host's own files or a socket of one of its services."""
     for path, mount in subject.mounts:
         if not is_bind(mount) or not mount.source:
             continue

@@ -13,6 +13,7 @@ from pipeline.checks.rawjson import Document
 from pipeline.errors import Place
 from pipeline.model.nouns import Finding, Severity
 from pipeline.model.runtime import Capabilities, Mount, Process, RuntimeConfig, User
+from pipeline.model.truths.nouns import FoundRuntime
 
 Findings = Iterator[Finding]
 CRITICAL, HIGH, MEDIUM, LOW, INFO = Severity
@@ -43,10 +44,18 @@ class HostView(Protocol):
     def realpath(self, path: str) -> str:
         """Return the absolute path without links, as far as it is there."""
 
+    def flags(self, path: str) -> frozenset[str]:
+        """Return with which of `ro`, `nosuid`, `nodev`, `noexec` the file system at a path is mounted."""
+
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none."""
+    """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none.
+
+    What is empty or None at the end could not be seen, so nothing is judged by it. `listening` holds
+    protocol, address and port. `runtimes` are those found; `cgroups` is v1, v2, hybrid (cgroup2 beside v1
+    controllers), or "" if unknown.
+    """
 
     cpus: int
     memory_bytes: int
@@ -60,6 +69,15 @@ class HostFacts:
     lsm: frozenset[str] = frozenset()
     runtime: str = ""
     runtime_version: str = ""
+    runtimes: tuple[FoundRuntime, ...] = ()
+    cgroups: str = ""
+    namespaces: frozenset[str] = frozenset()
+    seccomp_actions: frozenset[str] | None = None
+    controllers: frozenset[str] | None = None
+    filesystems: frozenset[str] = frozenset()
+    kernel: tuple[int, ...] = ()
+    apparmor_profiles: frozenset[str] | None = None
+    listening: frozenset[tuple[str, str, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,35 @@ class ImageFacts:
     volumes: tuple[str, ...] = ()
     platform: str = ""
     healthcheck: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port of the host that shall lead to one of the container."""
+
+    host_ip: str
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True)
+class TreeFacts:
+    """What lies in the rootfs that gives rights, by paths of the container; `unread` was not looked at.
+
+    `world_writable` are root's own, without the sticky bit.
+    """
+
+    set_id: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    world_writable: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +147,7 @@ class Intent:
     healthcheck: tuple[str, ...] = ()
     has_probe: bool = False
     waive: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +179,7 @@ class Subject:
     is_syscall: Callable[[str], bool] | None = None
     cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     profile_drift: ProfileDrift | None = None
+    tree: TreeFacts = field(default_factory=TreeFacts)
 
     @property
     def process(self) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from pipeline.checks.index import known_rules
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding, Severity
 
@@ -33,7 +34,11 @@ def _unused(rule: str, there: set[str]) -> Finding:
         return Finding(
             "waiver-unused", Severity.LOW, f"`{rule}` cannot be waived", f"waive.{rule}", "remove it"
         )
-    close = suggest(rule, there)
-    mend = f"did you mean `{close}`?" if close else "remove it from `waive`"
     message = f"the waiver of `{rule}` fits no finding"
+    close = None
+    if rule not in known_rules():
+        message += ": there is no such rule"
+        # What was found here is meant more likely than what was not.
+        close = suggest(rule, there) or suggest(rule, known_rules())
+    mend = f"did you mean `{close}`?" if close else "remove it from `waive`"
     return Finding("waiver-unused", Severity.LOW, message, f"waive.{rule}", mend, "spec, waive")

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.packages import package
 from pipeline.paths import Project
 from pipeline.run import run, which
-from pipeline.tools.runtimes.base import Runtime
+from pipeline.tools.runtimes.base import Runtime, Version
 from pipeline.tools.runtimes.registry import ADAPTERS
 
 _TIMEOUT_S = 20.0
@@ -36,7 +36,7 @@ def checks(_project: Project) -> Iterator[Check]:
     yield _libseccomp()
     yield _busybox()
     for name, adapter in ADAPTERS.items():
-        yield _runtime(name, adapter.find())
+        yield from _runtime(name, adapter.find())
     yield _present("tini-static", State.WARN)
     yield _present("newuidmap", State.INFO if os.geteuid() == 0 else State.WARN)
     yield _present("setpriv", State.FAIL)
@@ -93,16 +93,24 @@ def _busybox() -> Check:
     return Check("busybox", State.OK, f"{said.split()[1]} at {path}, static")
 
 
-def _runtime(name: str, runtime: Runtime | None) -> Check:
+def _runtime(name: str, runtime: Runtime | None) -> Iterator[Check]:
     wanted = State.FAIL if name == _DEFAULT_RUNTIME else State.WARN
     if runtime is None:
-        return _absent(name, wanted)
+        yield _absent(name, wanted)
+        return
     if not can_run():
-        return _untried(name, runtime.path)
+        yield _untried(name, runtime.path)
+        return
     try:
         found = runtime.version()
     except PipelineError as error:
-        return _broken(name, runtime.path, error.message)
+        yield _broken(name, runtime.path, error.message)
+        return
+    yield _holes(name, runtime, found)
+    yield from _quirks(name, runtime, found)
+
+
+def _holes(name: str, runtime: Runtime, found: Version) -> Check:
     shown = f"{found.build or found.number} at {runtime.path}"
     holes = runtime.holes(found)
     if not holes:
@@ -110,12 +118,32 @@ def _runtime(name: str, runtime: Runtime | None) -> Check:
     told = "; ".join(f"{hole.cve}: {hole.title}" for hole in holes)
     series = sorted({good for hole in holes for good in hole.fixed})
     good = ", ".join(".".join(map(str, number)) for number in series)
+    mend = _newer(name, f"{good} or later")
+    return Check(name, State.WARN, f"{shown} has {told}", package(name).lacked_by, mend)
+
+
+def _quirks(name: str, runtime: Runtime, found: Version) -> Iterator[Check]:
+    """What this version drops in silence, where a newer one does not, is a gap; the rest is worth knowing."""
+    truths = [truth for truth in runtime.truths(found) if truth.drops]
+    dropped = [truth for truth in truths if truth.versions.fixed]
+    if dropped:
+        told = "; ".join(f"{truth.reason} (drops-{truth.protection})" for truth in dropped)
+        good = max(truth.versions.fixed[-1] for truth in dropped)
+        mend = _newer(name, f"{'.'.join(map(str, good))} or later")
+        yield Check(f"{name} protections", State.WARN, f"{found.number} {told}", f"smoke/{name}", mend)
+    kept = [truth for truth in truths if truth not in dropped]
+    if kept:
+        told = "; ".join(truth.reason for truth in kept)
+        yield Check(f"{name} quirks", State.INFO, f"every version known to this program {told}")
+
+
+def _newer(name: str, good: str) -> dict[str, str]:
+    """The command of each family that may bring a good version, and where else there is one."""
     where = f"https://github.com/{_UPSTREAM[name]}/releases" if name in _UPSTREAM else "its own project"
-    mend = {
-        family: f"{line}  # if that brings {good} or later; else put one from {where} into /usr/local/sbin"
+    return {
+        family: f"{line}  # if that brings {good}; else put one from {where} into /usr/local/sbin"
         for family, line in installs(name).items()
     }
-    return Check(name, State.WARN, f"{shown} has {told}", package(name).lacked_by, mend)
 
 
 def _present(name: str, absent: State) -> Check:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.model.baselines import NEWEST
+
 MIB = 1024 * 1024
 UNLIMITED = 2**64 - 1  # RLIM_INFINITY of getrlimit(2) on 64-bit Linux, as config.json writes it
 DEFAULT_MEMORY_BYTES = 512 * MIB
@@ -106,6 +108,13 @@ class Healthcheck(Noun, frozen=True):
     disable: bool = False
 
 
+class Hardening(Noun, frozen=True):
+    """How strictly the bundle is judged, and the date (YYYY-MM) of the baseline that it follows."""
+
+    profile: Literal["baseline", "strict"] = "baseline"
+    baseline: str = NEWEST
+
+
 def hardened_ulimits() -> dict[str, Ulimit]:
     """The limits of a bundle that names none: few open files, and no core dump that could hold a secret."""
     return {"core": Ulimit(soft=0, hard=0), "nofile": Ulimit(soft=1024, hard=1024)}
@@ -150,6 +159,7 @@ class Bundle(Noun, frozen=True):
     oci_version: str = "1.0.2"
     keep_privileged_files: tuple[str, ...] = ()  # sorted
     waive: dict[str, str] = {}  # rule id -> reason
+    hardening: Hardening = Hardening()
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Bundle:

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_type_
 from msgspec import Meta
 
 from pipeline.model import mounts, network, process, values
+from pipeline.model.baselines import NEWEST
+from pipeline.model.hardening import hardening
 from pipeline.model.labels import annotation, label
 from pipeline.model.problems import list_of, map_of
 
@@ -73,6 +75,22 @@ class Check(TypedDict, total=False):
     start_period: Annotated[Duration, Meta(description="Failures do not count so long after the start.")]
     retries: Annotated[int, Meta(ge=1, le=10_000, description="So many failures in a row mean unhealthy.")]
     disable: Annotated[bool, Meta(description="true: no health check, whatever the image says.")]
+
+
+class LongHardening(TypedDict, total=False):
+    """How strictly the bundle is judged, and by which year's lists."""
+
+    profile: Annotated[
+        Literal["baseline", "strict"],
+        Meta(description="strict: a medium finding of hardening fails as well. Default: baseline."),
+    ]
+    baseline: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9]{4}-(0[1-9]|1[0-2])$",
+            description=f"YYYY-MM: the masked and read-only paths as of then. Default: the newest, {NEWEST}.",
+        ),
+    ]
 
 
 def _key(read: Callable[[Any], Any], meaning: str, default: object = None) -> Meta:
@@ -228,9 +246,16 @@ class SpecFile(TypedDict, total=False):
         dict[str, Line],
         _key(map_of(process.waiver, "a mapping of rules to reasons"), "RULE: why it does not hold here."),
     ]
+    hardening: Annotated[
+        Literal["baseline", "strict"] | LongHardening,
+        _key(hardening, "The profile of the judge, or profile and date of the baseline. Default: baseline."),
+    ]
 
 
-MERGED = ("environment", "labels", "annotations", "sysctls", "ulimits", "waive", "healthcheck")
+MERGED = (
+    *("environment", "labels", "annotations", "sysctls", "ulimits", "waive", "healthcheck"),
+    "hardening",
+)
 """The keys whose mappings `extends` merges key by key."""
 
 

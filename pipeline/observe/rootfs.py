@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from pipeline.oci import rootfs
 
+_FLAGS = {"ro": os.ST_RDONLY, "nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
+
 
 class RootfsLook:
     """Look-ups inside one rootfs; see `checks.subject.RootfsView`."""
@@ -54,3 +56,11 @@ class HostLook:
     def realpath(self, path: str) -> str:
         """Return the absolute path without links, as far as it is there."""
         return os.path.realpath(path)
+
+    def flags(self, path: str) -> frozenset[str]:
+        """Return the flags of the mount at a path (statvfs(3)); none where there is nothing."""
+        try:
+            found = os.statvfs(path).f_flag
+        except OSError:
+            return frozenset()
+        return frozenset(name for name, bit in _FLAGS.items() if found & bit)

@@ -1,8 +1,7 @@
-"""The hardened baseline of one date: what config.json says that no image and no spec key decides.
+"""The hardened baseline: what config.json says that no image and no spec key decides.
 
-What a spec key decides has its default in `pipeline.model.bundle`.
-
-A new baseline is a new date with its own values: a bundle then says which year's hardening it follows.
+What a spec key decides has its default in `pipeline.model.bundle`; which paths are masked and read-only at
+which date is in `pipeline.model.baselines`.
 """
 
 from __future__ import annotations
@@ -10,9 +9,6 @@ from __future__ import annotations
 from pipeline.model.runtime import Mount
 from pipeline.model.runtime_base import NamespaceType
 from pipeline.model.runtime_resources import DeviceRule
-
-DATE = "2026-11"
-SOURCE = f"baseline:{DATE}"
 
 # What docker and the image's own base give a process that has no PATH (moby, oci/defaults).
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -22,32 +18,7 @@ CPU_PERIOD_US = 100_000
 # namespaces(7); `network` and `user` are dropped when the spec asks for the host's.
 NAMESPACES: tuple[NamespaceType, ...] = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
 
-# moby's and podman's lists united; powercap and thermal_throttle leak power use (CVE-2020-8694),
-# /proc/interrupts and /proc/timer_list leak keystroke and load timing.
-MASKED_PATHS = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/dev/block",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs/selinux",
-)
-# Readable by all and per CPU. A fixed count keeps the bytes the same on every host; runtimes pass over
-# what is absent.
-MASKED_CPUS = 16
-THERMAL_PATHS = tuple(f"/sys/devices/system/cpu/cpu{n}/thermal_throttle" for n in range(MASKED_CPUS))
-
 NETWORK_FILES = ("/etc/hosts", "/etc/resolv.conf")
-
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 # Everything is denied first; runtimes then add the rules for null, zero, full, random, urandom, tty and ptys
 # themselves (config-linux.md, default devices).
@@ -97,6 +68,6 @@ def mounts(shm_bytes: int, own_network: bool) -> tuple[Mount, ...]:
     return (PROC, DEV, DEVPTS, shm(shm_bytes), MQUEUE, *system)
 
 
-def masked_paths() -> tuple[str, ...]:
-    """The paths that the container must not read."""
-    return tuple(sorted((*MASKED_PATHS, *THERMAL_PATHS)))
+def source(date: str) -> str:
+    """What provenance says of a field that the baseline of a date decided."""
+    return f"baseline:{date}"

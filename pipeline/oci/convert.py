@@ -41,7 +41,7 @@ def convert(inputs: Inputs) -> Converted:
     errors = [*uncovered_volumes(inputs.bundle, inputs.image.volumes), *_signal_errors(inputs)]
     if errors:
         raise PipelineErrors(errors)
-    sources = Provenance()
+    sources = Provenance(baseline.source(inputs.bundle.hardening.baseline))
     sources.chosen("ociVersion", inputs.bundle, "oci_version")
     sources.baseline("root")
     sources.chosen("root.readonly", inputs.bundle, "read_only")
@@ -104,7 +104,8 @@ def _own_annotations(inputs: Inputs) -> Iterator[tuple[str, str, str, str]]:
     bundle = inputs.bundle
     yield f"{OWN_PREFIX}image.reference", bundle.image, "spec", "image"
     yield f"{OWN_PREFIX}image.digest", inputs.digest, "image", "digest"
-    yield f"{OWN_PREFIX}baseline", baseline.DATE, baseline.SOURCE, "date"
+    date = bundle.hardening.baseline
+    yield f"{OWN_PREFIX}baseline", date, baseline.source(date), "date"
     grace = origin_of(bundle, "stop_grace_period")
     yield f"{OWN_PREFIX}stopGraceSeconds", f"{bundle.stop_grace_period:g}", grace, "stop_grace_period"
 
@@ -118,7 +119,7 @@ def stop_signal(inputs: Inputs) -> tuple[str, str]:
         return inputs.bundle.stop_signal, "spec"
     if inputs.image.stop_signal:
         return read_signal(inputs.image.stop_signal), "image"
-    return baseline.STOP_SIGNAL, baseline.SOURCE
+    return baseline.STOP_SIGNAL, baseline.source(inputs.bundle.hardening.baseline)
 
 
 def _signal_errors(inputs: Inputs) -> Iterator[PipelineError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pipeline.model import baselines
 from pipeline.model.bundle import Bundle
 from pipeline.model.nouns import IdMap
 from pipeline.model.runtime import Device, IdMapping, Linux, Namespace
@@ -31,8 +32,8 @@ def linux(inputs: Inputs, sources: Provenance) -> Linux:
         sysctl=dict(bundle.sysctls) or None,
         seccomp=msgspec.convert(inputs.seccomp, Seccomp) if inputs.seccomp is not None else None,
         rootfs_propagation="private",
-        masked_paths=baseline.masked_paths(),
-        readonly_paths=baseline.READONLY_PATHS,
+        masked_paths=baselines.masked_paths(bundle.hardening.baseline),
+        readonly_paths=baselines.readonly_paths(bundle.hardening.baseline),
     )
 
 

@@ -67,7 +67,7 @@ def environment(inputs: Inputs, sources: Provenance) -> dict[str, str]:
             found[name] = (value, "image", "config.Env")
     for name, value in sorted(inputs.bundle.environment.items()):
         found[name] = (value, "spec", f"environment.{name}")
-    found.setdefault("PATH", (baseline.PATH, baseline.SOURCE, "PATH"))
+    found.setdefault("PATH", (baseline.PATH, sources.baseline_source, "PATH"))
     found.setdefault("HOME", (inputs.user.home or "/", "image", "/etc/passwd"))
     for index, (_, source, key) in enumerate(found.values()):
         sources.note(f"process.env[{index}]", source, key)

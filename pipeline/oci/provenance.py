@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline.model.bundle import KEYS, Bundle
 from pipeline.model.runtime import child_path
-from pipeline.oci import baseline
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,12 @@ class Origin:
 
 @dataclass
 class Provenance:
-    """Origins by JSON path; a path without its own has the one of its nearest ancestor."""
+    """Origins by JSON path, and what the bundle's baseline is called.
 
+    A path without an origin has the one of its nearest ancestor.
+    """
+
+    baseline_source: str
     origins: dict[str, Origin] = field(default_factory=dict)
 
     def note(self, path: str, source: str, key: str) -> None:
@@ -39,7 +42,7 @@ class Provenance:
 
     def baseline(self, path: str, key: str = "") -> None:
         """Record that the baseline decided the field."""
-        self.note(path, baseline.SOURCE, key or path)
+        self.note(path, self.baseline_source, key or path)
 
     def chosen(self, path: str, bundle: Bundle, key: str) -> None:
         """Record the spec key, as what the spec says or as the default of a key that it leaves out."""

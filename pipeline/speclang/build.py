@@ -11,6 +11,7 @@ from pipeline.model.bundle import (
     DEFAULT_MEMORY_BYTES,
     UNCONFINED,
     Bundle,
+    Hardening,
     Healthcheck,
     Tmpfs,
     hardened_ulimits,
@@ -124,6 +125,8 @@ def build(merged: Merged, profiles: Sequence[str]) -> Bundle:
     }
     if "healthcheck" in given:
         given["healthcheck"] = Healthcheck(**given["healthcheck"])
+    if "hardening" in given:
+        given["hardening"] = Hardening(**given["hardening"])
     if "mem_limit" in given:
         given.setdefault("memswap_limit", given["mem_limit"])
     return Bundle(**given)

@@ -122,6 +122,7 @@ def _facts(inputs: Inputs, fates: dict[str, str], converted: Converted) -> dict[
             "environment": list(inputs.image.environment),
             "working_dir": inputs.image.working_dir,
             "user": inputs.image.user,
+            "stop_signal": inputs.image.stop_signal,
             "volumes": list(inputs.image.volumes),
             "exposed_ports": list(inputs.image.exposed_ports),
             "platform": str(inputs.image.platform),

@@ -5,22 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.checks import portability
 from pipeline.checks.index import ordered
+from pipeline.checks.scoring import in_profile, score
 from pipeline.checks.subject import (
     HostFacts,
     ImageFacts,
     Intent,
     PrivilegedFile,
     ProfileDrift,
+    PublishedPort,
     UnpackFacts,
 )
 from pipeline.checks.text import cleaned, counts, finding_value, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
 from pipeline.examine import examine
-from pipeline.files import canonical_json, changed_entries, read_json, sha256_file
+from pipeline.files import canonical_json, changed_from, read_json, read_record, sha256_file
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
+from pipeline.runtimefacts import found_runtimes
 from pipeline.seccomppins import drift
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
@@ -39,31 +43,37 @@ def build(work: Work) -> Output:
     """Write findings.json. Raises StageFailed with every finding when one at `FAIL_ON` or above stands."""
     runtime = registry.get(_RUNTIME)
     version = work.tool_version(_RUNTIME)
-    findings = apply_waivers(_findings(work, host_facts(runtime.name, version)), work.spec.waive)
+    host = host_facts(runtime.name, version, found_runtimes(work.project, work.parts["tools"]))
+    seen: dict[str, object] = {}
+    judged = in_profile(_findings(work, host, seen), work.spec.hardening.profile)
+    findings = apply_waivers(judged, work.spec.waive)
     tried: dict[str, Any] = {"name": runtime.name, "version": version, "dry_run": "not tried"}
     if not standing(findings):
         refusal = _dry_run(work, runtime)
         findings += refusal
         tried["dry_run"] = "refused" if refusal else "created and deleted"
     findings = ordered(findings)
-    _record(work, findings, tried)
+    _record(work, findings, tried, seen)
     if standing(findings):
         raise StageFailed("findings", f"{work.name}: {summary(findings)}\n\n{render_findings(findings)}")
-    work.say(summary(findings))
+    work.say(f"{summary(findings)}; {score(findings)}")
     return Output({"counts": counts(findings), "runtime": tried})
 
 
-def _findings(work: Work, host: HostFacts) -> list[Finding]:
+def _findings(work: Work, host: HostFacts, seen: dict[str, object]) -> list[Finding]:
+    entries = read_record(work.paths.tree_record)
     return examine(
         work.paths.config,
         str(work.paths.config.relative_to(work.project.root)),
         host,
+        recorded=entries,
         image=_image(work),
         intent=_intent(work),
         unpacked=_unpacked(work),
-        changed=tuple(changed_entries(work.paths.rootfs, work.paths.tree_record)),
+        changed=tuple(changed_from(work.paths.rootfs, entries)),
         is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
         profile_drift=_profile_drift(work),
+        cache=seen,
     )
 
 
@@ -79,16 +89,27 @@ def _image(work: Work) -> ImageFacts:
         environment=tuple(image["environment"]),
         volumes=tuple(image["volumes"]),
         platform=image["platform"],
+        healthcheck=tuple(image["healthcheck"]["test"]) if image["healthcheck"] else (),
+        command=tuple(image["command"]),
+        user=image["user"],
+        working_dir=image["working_dir"],
+        exposed_ports=tuple(image["exposed_ports"]),
+        stop_signal=image["stop_signal"],
     )
 
 
 def _intent(work: Work) -> Intent:
     own, image = work.spec.healthcheck, work.facts("spec")["image"]["healthcheck"]
     test: tuple[str, ...] = tuple(image["test"]) if image else ()
+    probed = False
     if own is not None:
         probed = own.http is not None or own.tcp is not None
         test = () if own.disable or probed else own.test or test
-    return Intent(healthcheck=test)
+    ports = tuple(
+        PublishedPort(port.host_ip, port.host_port, port.container_port, port.protocol)
+        for port in work.spec.ports
+    )
+    return Intent(healthcheck=test, has_probe=probed, ports=ports)
 
 
 def _profile_drift(work: Work) -> ProfileDrift | None:
@@ -132,12 +153,14 @@ def _dry_run(work: Work, runtime: Runtime) -> list[Finding]:
     return []
 
 
-def _record(work: Work, findings: list[Finding], tried: dict[str, Any]) -> None:
+def _record(work: Work, findings: list[Finding], tried: dict[str, Any], seen: dict[str, object]) -> None:
     value = {
         "version": 1,
         "bundle": work.name,
         "findings": [finding_value(finding) for finding in findings],
         "counts": counts(findings),
+        "score": score(findings).to_json(),
         "runtime": tried,
+        "portability": portability.matrix(seen),
     }
     (work.work / "findings.json").write_bytes(canonical_json(value))

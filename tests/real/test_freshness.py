@@ -94,7 +94,7 @@ KEYS: dict[str, tuple[str, list[str]]] = {
     "devices": ("devices: ['/dev/null:/dev/nil:r']\nwaive: {device-added: tested here}", FROM_UNPACK),
     "cap_add": ("cap_add: [NET_BIND_SERVICE]", ["seccomp", *FROM_SPEC]),
     "network_mode": ("network_mode: none", ["spec"]),
-    "ports": ("ports: ['18080:8080']", ["spec", "smoke"]),
+    "ports": ("ports: ['18080:8080']", FROM_SPEC),
     "sysctls": ("sysctls: {net.ipv4.ip_forward: '0'}", FROM_SPEC),
     "ulimits": ("ulimits: {nofile: 100}", FROM_SPEC),
     "mem_limit": ("mem_limit: 100m\nmemswap_limit: 100m", FROM_SPEC),
@@ -114,6 +114,7 @@ KEYS: dict[str, tuple[str, list[str]]] = {
     "keep_privileged_files": ("keep_privileged_files: [/bin/busybox]", ["unpack", "spec"]),
     "oci_version": ("oci_version: 1.1.0", FROM_SPEC),
     "waive": ("waive: {waiver-unused: not needed but tried}", FROM_VALIDATE),
+    "hardening": ("hardening: {baseline: 2023-10}", FROM_SPEC),
 }
 
 
@@ -189,7 +190,13 @@ def shift_times(root: Path, by_s: int) -> None:
 
 @pytest.mark.parametrize(
     ("tool", "expected"),
-    [("skopeo", ["copy"]), ("umoci", ["copy", "unpack"]), ("runc", ["validate", "smoke"])],
+    [
+        ("skopeo", ["copy"]),
+        ("umoci", ["copy", "unpack"]),
+        ("runc", ["validate", "smoke"]),
+        # `validate` says what becomes of the bundle under each runtime that is here.
+        ("crun", ["validate"]),
+    ],
 )
 def test_another_build_of_a_tool(hello: Workspace, tmp_path: Path, tool: str, expected: list[str]) -> None:
     """The same program with one more byte at its end: same version, another file."""

@@ -62,6 +62,8 @@ def test_it_has_no_finding_that_counts(standin: Workspace) -> None:
     standin.doit(f"bundle:{NAME}")
     judged = json.loads((standin.out / NAME / "validate" / "findings.json").read_text())
     assert [f for f in judged["findings"] if f["severity"] in ("critical", "high", "medium")] == []
+    assert judged["score"]["met"] >= 38
+    assert {failure["rule"] for failure in judged["score"]["failed"]} <= {38}
 
 
 def test_it_runs_hardened_and_stops(standin: Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -51,6 +52,8 @@ def open_path(workspace: Workspace) -> Path:
 def test_the_shipped_bundle_has_nothing_at_high_and_little_below(shared_workspace: Workspace) -> None:
     shared_workspace.doit("bundle:hello")
     found = result(shared_workspace, "hello")
+    assert found["score"]["met"] >= 38
+    assert {failure["rule"] for failure in found["score"]["failed"]} <= {38}
     assert (found["version"], found["bundle"]) == (1, "hello")
     assert found["runtime"]["dry_run"] == "created and deleted"
     assert found["counts"] | {"info": 0} == dict.fromkeys(
@@ -91,7 +94,43 @@ def test_every_loosening_is_named_and_a_waiver_keeps_it(shared_workspace: Worksp
     waived = {finding["rule"] for finding in found["findings"] if finding.get("waived") == "tried in a test"}
     assert named - {"core-dumps"} <= waived
     unused = next(finding for finding in found["findings"] if finding["rule"] == "waiver-unused")
-    assert unused["message"] == "the waiver of `writable-rot` fits no finding"
+    assert unused["message"] == "the waiver of `writable-rot` fits no finding: there is no such rule"
+
+
+def test_strict_fails_what_is_medium_until_it_is_waived(shared_workspace: Workspace) -> None:
+    text = HELLO + "ulimits: {core: 1}\n"
+    shared_workspace.spec("strict", text)
+    shared_workspace.doit("bundle:strict")
+    shared_workspace.spec("strict", text + "hardening: strict\n")
+    done = shared_workspace.doit("bundle:strict", code=1)
+    assert (
+        "high[core-dumps]: a crash may write memory, with its secrets, to a core file "
+        "(medium; the profile `strict` makes it high)"
+    ) in done.stdout + done.stderr
+    waived = "hardening: strict\nwaive: {core-dumps: for a debugger}\n"
+    shared_workspace.spec("strict", text + waived)
+    shared_workspace.doit("bundle:strict")
+    score = result(shared_workspace, "strict")["score"]
+    (failure,) = [failure for failure in score["failed"] if failure["rule"] == 32]
+    assert (failure["findings"], failure["waived"]) == (["core-dumps"], True)
+
+
+def test_an_older_baseline_is_followed_and_told(shared_workspace: Workspace) -> None:
+    shared_workspace.spec("older", HELLO + "hardening: {baseline: 2024-06}\n")
+    done = shared_workspace.doit("bundle:older")
+    assert re.search(r"validate:older: .*; hardening 3[0-9]/40", done.stdout), done.stdout
+    config = json.loads((shared_workspace.out / "older/bundle/config.json").read_text())
+    assert config["annotations"]["org.cooperage.baseline"] == "2023-10"
+    assert "/sys/devices/virtual/powercap" in config["linux"]["maskedPaths"]
+    assert "/proc/interrupts" not in config["linux"]["maskedPaths"]
+    rules = {finding["rule"]: finding for finding in result(shared_workspace, "older")["findings"]}
+    assert rules["baseline-old"]["severity"] == "low"
+    assert "/proc/interrupts" in rules["unmasked-path-recent"]["message"]
+    line = "older: follows the baseline of 2023-10; 2025-03 also masks /proc/interrupts, thermal_throttle"
+    assert line in shared_workspace.doit("status", "older").stdout
+    told = json.loads(shared_workspace.doit("status", "older", "--json").stdout)
+    assert told["lags"]["older"].startswith("follows the baseline of 2023-10")
+    assert "lags" in told and "follows" not in shared_workspace.doit("status", "hello").stdout
 
 
 def test_what_only_the_runtime_can_know_is_its_finding(shared_workspace: Workspace) -> None:

@@ -6,12 +6,15 @@ crun took over. Where a runtime differs, its own module says so.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from pipeline.model.truths.nouns import Truth
+from pipeline.model.truths.table import truths_of
 from pipeline.run import Argument, run, which
 from pipeline.tools.runtimes.holes import Hole, known_holes
 
@@ -48,9 +51,25 @@ class Runtime:
         number, build = _VERSION.search(said), _COMMIT.search(said)
         return Version(number[1] if number else "unknown", build[1] if build else "")
 
+    def features(self) -> dict[str, Any] | None:
+        """Ask the program what it can do (runtime-spec, features.md); None when it has no such command.
+
+        runc has it since 1.1.0, crun since 1.8.6. Raises ToolFailed when it cannot be run or does not end.
+        """
+        said = run([self.path, "features"], timeout_s=_ASK_TIMEOUT_S, check=False)
+        try:
+            features = json.loads(said.stdout) if said.returncode == 0 else None
+        except ValueError:
+            return None
+        return features if isinstance(features, dict) else None
+
     def holes(self, version: Version) -> list[Hole]:
         """Return the published holes of this version."""
         return known_holes(self.name, version.number, version.build)
+
+    def truths(self, version: Version) -> list[Truth]:
+        """Return what is known of this version: what it ignores, refuses or does in its own way."""
+        return truths_of(self.name, version.number)
 
     def state_folder(self, container: str) -> Path:
         """Where the runtime keeps what it knows of a container."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NUMBERS = re.compile(r"\d+")
+from pipeline.model.truths.nouns import Versions, version_numbers
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,8 @@ class Hole:
 
     def concerns(self, number: tuple[int, ...], build: str) -> bool:
         """True when that version has it."""
-        if not number:
-            return True
-        if number < self.since or (self.backported and re.fullmatch(self.backported, build)):
-            return False
-        series = [good for good in self.fixed if good[:2] == number[:2]]
-        return number < (series[0] if series else self.fixed[-1])
+        is_mended = bool(number and self.backported and re.fullmatch(self.backported, build))
+        return not is_mended and Versions(self.since, self.fixed).covers(number)
 
 
 # Sources: the advisories of opencontainers/runc; Debian's changelog of runc 1.1.5+ds1-1+deb12u1, which
@@ -70,5 +66,5 @@ def known_holes(runtime: str, number: str, build: str = "") -> list[Hole]:
 
     An unreadable version has all of them: better warned than sorry.
     """
-    numbers = tuple(int(digits) for digits in _NUMBERS.findall(re.split(r"[+~-]", number)[0]))
+    numbers = version_numbers(number)
     return [hole for hole in HOLES if hole.runtime == runtime and hole.concerns(numbers, build)]
