@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import commands, tasks
+from pipeline import commands, profilecommands, tasks
 
 Tasks = Iterator[tasks.Task]
 
@@ -76,3 +76,15 @@ def task_report() -> tasks.Task:
 
 def task_new() -> tasks.Task:
     return commands.new(make)
+
+
+def task_seccomp_diff() -> tasks.Task:
+    return profilecommands.seccomp_diff(make)
+
+
+def task_seccomp_accept() -> tasks.Task:
+    return profilecommands.seccomp_accept(make)
+
+
+def task_verdicts() -> tasks.Task:
+    return profilecommands.verdicts(make)

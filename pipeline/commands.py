@@ -16,7 +16,14 @@ from pipeline.selection import READERS
 if TYPE_CHECKING:
     from pipeline.tasks import Makefile, Task
 
-_HELP = {"json": "machine-readable", "check": "exit 1 if stale", "image": "the image reference"}
+_HELP = {
+    "json": "machine-readable",
+    "check": "exit 1 if stale",
+    "image": "the image reference",
+    "exit-code": "exit 1 if they differ",
+    "reason": "why it may be more open",
+    "arch": "one architecture",
+}
 _FAILED = TaskFailed("")
 # What is wrong with the words of `doit new`, not with the image or the host.
 _WRONG_WORDS = ("bad-name", "bad-image", "spec-exists")

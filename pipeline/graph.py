@@ -59,7 +59,7 @@ STAGES: dict[str, Stage] = {
             tools=("libseccomp",),
             reads=(),
             outputs={"seccomp": "seccomp"},
-            host=("profile",),
+            host=("profile", "page"),
         ),
         Stage(
             "spec",
@@ -82,11 +82,11 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "validate",
-            keys=("healthcheck", "waive", "hardening", "ports"),
-            tools=RUNTIMES,
+            keys=("healthcheck", "waive", "hardening", "ports", "seccomp"),
+            tools=(*RUNTIMES, "libseccomp"),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
-            host=("kernel", "limits", "ids", "binds", "devices", "way"),
+            host=("kernel", "limits", "ids", "binds", "devices", "way", "pin"),
             needs_root=True,
         ),
         Stage(

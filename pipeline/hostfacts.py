@@ -66,9 +66,44 @@ def _known_ids() -> dict[str, str]:
     }
 
 
-def _profile(project: Project, _bundle: str, spec: Spec) -> str:
-    """The content of the seccomp source, which is an input like the spec itself."""
-    return _content(project.seccomp_sources / f"{spec['seccomp']}.yaml")
+def _profile(project: Project, _bundle: str, spec: Spec) -> str | dict[str, str]:
+    """The content of the seccomp source, an input like the spec itself, and of those that it extends."""
+    found: dict[str, str] = {}
+    waiting = [spec["seccomp"]]
+    while waiting:
+        name = waiting.pop()
+        path = project.seccomp_sources / f"{name}.yaml"
+        found[name] = _content(path)
+        waiting += [base for base in _extended(path) if base not in found]
+    return found if len(found) > 1 else found[spec["seccomp"]]
+
+
+def _extended(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return []
+    if b"extends" not in content:
+        return []
+    from pipeline.oci.seccomp_extends import extended
+
+    return extended(content)
+
+
+def _pin(project: Project, _bundle: str, spec: Spec) -> str:
+    """The content of the pin beside the seccomp source."""
+    return _content(project.seccomp_sources / f"{spec['seccomp']}.pinned.json")
+
+
+def _page(_project: Project, _bundle: str, _spec: Spec) -> dict[str, str]:
+    return _known_page()
+
+
+@cache
+def _known_page() -> dict[str, str]:
+    """The content of what the page of verdicts is made of beside code."""
+    folder = Path(__file__).with_name("report")
+    return {name: _content(folder / name) for name in ("verdicts.html.j2", "verdicts.js")}
 
 
 def _binds(project: Project, bundle: str, spec: Spec) -> dict[str, list[Any] | None]:
@@ -140,6 +175,8 @@ _FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
     "ids": _ids,
     "limits": _limits,
     "profile": _profile,
+    "pin": _pin,
+    "page": _page,
     "binds": _binds,
     "bind_files": _bind_files,
     "devices": _devices,

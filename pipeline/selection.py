@@ -26,6 +26,9 @@ READERS: Mapping[str, Mapping[str, bool]] = {
     "doctor": {"json": False},
     "report": {},
     "new": {"image": True},
+    "seccomp-diff": {"json": False, "exit-code": False},
+    "seccomp-accept": {"reason": True},
+    "verdicts": {"arch": True, "json": False},
 }
 """Tasks that take the rest of the command line as their own: their options, and whether one has a value."""
 _NAMELESS = ("doctor", "report")

@@ -16,6 +16,7 @@ from pipeline.checks.subject import (
     ImageFacts,
     Intent,
     PrivilegedFile,
+    ProfileDrift,
     PublishedPort,
     TreeFacts,
     UnpackFacts,
@@ -193,6 +194,11 @@ def check(*words: str) -> Change:
 def extra(**values: Any) -> Change:
     """Set what `validate` looked up."""
     return lambda case: case.extra.update(values)
+
+
+def drifted(pinned: bool = True, **values: Any) -> Change:
+    """Set how the profile differs from its pin."""
+    return extra(profile_drift=ProfileDrift("mine", pinned, **values))
 
 
 def both(*changes: Change) -> Change:
@@ -688,6 +694,9 @@ TABLE: list[tuple[str, Change, Change]] = [
         add("linux.resources.devices", {"allow": True, "access": "rwm"}),
         add("linux.resources.devices", {"allow": True, "type": "c", "major": 1, "minor": 3}),
     ),
+    ("seccomp-widened", drifted(opened=("x86_64: mount",)), drifted(closed=("x86_64: mount",))),
+    ("seccomp-narrowed", drifted(closed=("x86_64: mount",)), drifted()),
+    ("seccomp-unpinned", drifted(pinned=False), nothing),
     ("seccomp-missing", drop("linux.seccomp"), nothing),
     ("seccomp-default-allows", put("linux.seccomp.defaultAction", "SCMP_ACT_LOG"), nothing),
     (
@@ -1288,7 +1297,10 @@ def test_every_rule_is_in_the_table() -> None:
         if path.name not in ("form.py", "text.py"):
             named |= {rule for rule in _first_words(ast.parse(path.read_text())) if rule}
     dynamic_rules = {rule for rule, _, _ in TABLE if re.fullmatch(r"(host|joined)-[a-z]+-namespace", rule)}
-    assert named == {rule for rule, _, _ in TABLE} - dynamic_rules | EXCEPT.keys() - {"not-json"}
+    from tests.test_checks_seccomp import TABLE as SECCOMP
+
+    tabled = {rule for rule, _, _ in [*TABLE, *SECCOMP]}
+    assert named == tabled - dynamic_rules | EXCEPT.keys() - {"not-json"}
 
 
 def _first_words(source: ast.AST) -> list[str]:

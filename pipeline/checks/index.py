@@ -76,7 +76,7 @@ CHECKS: tuple[Check, ...] = (
             "devices": (meaning_linux.devices, "device-duplicate device-numbers device-path"),
             "hook paths": (meaning_linux.hook_paths, "hook-path"),
             "annotations": (meaning_linux.annotation_names, "annotation-name"),
-            "seccomp names": (seccomp.names, "seccomp-unknown-call"),
+            "seccomp names": (seccomp.names, "seccomp-newer-call seccomp-unknown-call"),
         },
     ),
     *_layer(

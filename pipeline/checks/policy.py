@@ -20,7 +20,9 @@ from pipeline.checks import (
     mount_kinds,
     rootfs,
     seccomp,
+    seccomp_mistakes,
     seccomp_open,
+    seccomp_pin,
     sources,
     unpacked,
 )
@@ -235,6 +237,22 @@ BEYOND: Mapping[str, tuple[Check, ...]] = {
         _check(
             *("seccomp alone decides", seccomp_open.decided_elsewhere),
             *("seccomp-decided-elsewhere", "seccomp-listener", "seccomp-spec-allow"),
+        ),
+        _check(
+            *("seccomp compares what is read", seccomp_mistakes.argument_tests),
+            *("seccomp-walked-around", "seccomp-wide-integer"),
+        ),
+        _check("seccomp rules not joined into all", seccomp_mistakes.joined_by_or, "seccomp-two-ne"),
+        _check("seccomp rules not lost", seccomp_mistakes.lost_rules, "seccomp-shadowed"),
+        _check(
+            *("seccomp actions refuse", seccomp_mistakes.actions),
+            *("seccomp-errno-zero", "seccomp-log-allows", "seccomp-rule-kills-thread"),
+        ),
+        _check("seccomp calls hold no others", seccomp_mistakes.multiplexed, "seccomp-multiplexed"),
+        _check("seccomp personality", seccomp_mistakes.personality, "seccomp-personality"),
+        _check(
+            *("seccomp as pinned", seccomp_pin.as_pinned),
+            *("seccomp-unpinned", "seccomp-widened", "seccomp-narrowed"),
         ),
     ),
 }

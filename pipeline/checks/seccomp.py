@@ -8,7 +8,7 @@ from __future__ import annotations
 from pipeline.checks import seccomp_floor as floor
 from pipeline.checks.program import Loader, interpreter_name, loader_of
 from pipeline.checks.seccomp_verdict import ESCAPES, PASSING, profile_of, refused
-from pipeline.checks.subject import CRITICAL, HIGH, MEDIUM, Findings, Subject
+from pipeline.checks.subject import CRITICAL, HIGH, LOW, MEDIUM, Findings, Subject
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime_resources import Seccomp
@@ -27,6 +27,24 @@ _COMPATIBLE = {
     "amd64": {"SCMP_ARCH_X86", "SCMP_ARCH_X32"},
     "arm64": {"SCMP_ARCH_ARM"},
     "s390x": {"SCMP_ARCH_S390"},
+}
+
+# Calls that libseccomp 2.5.4 (Debian 12) does not know, and what does.
+_NEWER = {
+    name: since
+    for since, names in {
+        "Linux 6.5 and libseccomp 2.5.5": "cachestat",
+        "Linux 6.6 and libseccomp 2.5.5": "fchmodat2 map_shadow_stack",
+        "Linux 6.7 and libseccomp 2.5.5": "futex_requeue futex_wait futex_wake",
+        "Linux 6.8 and libseccomp 2.5.6": "listmount lsm_get_self_attr lsm_list_modules lsm_set_self_attr "
+        "statmount",
+        "Linux 6.10 and libseccomp 2.5.6": "mseal",
+        "Linux 6.11 and libseccomp 2.5.6": "uretprobe",
+        "Linux 6.13 and libseccomp 2.5.6": "getxattrat listxattrat removexattrat setxattrat",
+        "Linux 6.15 and a libseccomp after 2.6.0": "open_tree_attr",
+        "Linux 6.17 and a libseccomp after 2.6.0": "file_getattr file_setattr",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -142,7 +160,14 @@ def names(subject: Subject) -> Findings:
         return
     for index, rule in enumerate(profile.syscalls or ()):
         for position, name in enumerate(rule.names):
-            if not subject.is_syscall(name):
+            if not subject.is_syscall(name) and name in _NEWER:
+                path = f"{_PATH}.syscalls[{index}].names[{position}]"
+                message = (
+                    f"`{name}` needs {_NEWER[name]}: the runtime skips the rule where its library is older"
+                )
+                mend = "let the default answer, or update libseccomp"
+                yield Finding("seccomp-newer-call", LOW, message, path, mend, "libseccomp, CHANGELOG")
+            elif not subject.is_syscall(name):
                 close = suggest(name, (*ESCAPES, *floor.NODE, *floor.GLIBC_LOADER))
                 message = f"`{name}` is no call that libseccomp knows: the rule does nothing"
                 mend = f"did you mean `{close}`?" if close else "remove it"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from pipeline.checks.rawjson import Document
+from pipeline.errors import Place
 from pipeline.model.nouns import Finding, Severity
 from pipeline.model.runtime import Capabilities, Mount, Process, RuntimeConfig, User
 from pipeline.model.truths.nouns import FoundRuntime
@@ -150,6 +151,17 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class ProfileDrift:
+    """How a seccomp profile differs from its pin, by architecture and call; `place` is what opened first."""
+
+    name: str
+    pinned: bool
+    opened: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
 class Subject:
     """One bundle under judgement; without `image` or `intent` it is a bundle from elsewhere."""
 
@@ -166,6 +178,7 @@ class Subject:
     is_changed_config: bool = False
     is_syscall: Callable[[str], bool] | None = None
     cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    profile_drift: ProfileDrift | None = None
     tree: TreeFacts = field(default_factory=TreeFacts)
 
     @property

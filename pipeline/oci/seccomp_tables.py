@@ -1,79 +1,28 @@
-"""What the seccomp language knows of the kernel: constants, argument widths, calls that need a reason."""
+"""What the seccomp language knows of calls: ways out, newcomers, those that programs try first."""
 
 from __future__ import annotations
 
-# socket(2), clone(2), personality(2), netlink(7), ioctl_tty(2); equal on x86_64 and aarch64.
-CONSTANTS: dict[str, int] = {
-    "AF_UNIX": 1,
-    "AF_INET": 2,
-    "AF_INET6": 10,
-    "AF_NETLINK": 16,
-    "AF_PACKET": 17,
-    "AF_BLUETOOTH": 31,
-    "AF_ALG": 38,
-    "AF_VSOCK": 40,
-    "NETLINK_ROUTE": 0,
-    "CLONE_NEWNS": 0x0002_0000,
-    "CLONE_NEWCGROUP": 0x0200_0000,
-    "CLONE_NEWUTS": 0x0400_0000,
-    "CLONE_NEWIPC": 0x0800_0000,
-    "CLONE_NEWUSER": 0x1000_0000,
-    "CLONE_NEWPID": 0x2000_0000,
-    "CLONE_NEWNET": 0x4000_0000,
-    "PER_LINUX": 0,
-    "PER_QUERY": 0xFFFF_FFFF,
-    "FIONREAD": 0x541B,
-    "FIONBIO": 0x5421,
-    "FIONCLEX": 0x5450,
-    "FIOCLEX": 0x5451,
-    "TCGETS": 0x5401,
-    "TIOCSTI": 0x5412,
-    "TIOCGWINSZ": 0x5413,
-    "TIOCLINUX": 0x541C,
-}
-
 # Every flag by which clone(2) makes a namespace; CLONE_NEWTIME exists in clone3 and unshare alone.
 NAMESPACE_FLAGS = 0x7E02_0000
-
-LOW_32_BITS = 0xFFFF_FFFF
-
-# The arguments that the kernel reads as 32-bit integers (SYSCALL_DEFINEn in the kernel's sources; for
-# clone `lower_32_bits()` in kernel/fork.c). A filter sees 64 bits, so comparing all of them could be
-# walked around by setting a high bit: these are compared under a mask of 32 bits.
-INTEGER_ARGUMENTS = frozenset(
-    {
-        ("clone", 0),
-        ("fcntl", 1),
-        ("ioctl", 1),
-        ("madvise", 2),
-        ("personality", 0),
-        ("prctl", 0),
-        ("socket", 0),
-        ("socket", 1),
-        ("socket", 2),
-        ("socketpair", 0),
-        ("socketpair", 1),
-        ("socketpair", 2),
-    }
-)
 
 _WAYS_OUT = {
     "works through a ring that no filter sees": ("io_uring_enter", "io_uring_register", "io_uring_setup"),
     "makes or enters namespaces": ("setns", "unshare"),
     "changes what is mounted where": (
         *("chroot", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr"),
-        *("move_mount", "open_tree", "pivot_root", "umount", "umount2"),
+        *("move_mount", "open_tree", "open_tree_attr", "pivot_root", "umount", "umount2"),
     ),
     "opens files past mounts and folders": ("name_to_handle_at", "open_by_handle_at"),
     "reads or steers other processes": (
         *("kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace"),
     ),
     "runs programs inside the kernel": ("bpf",),
-    "watches the whole machine": ("lookup_dcookie", "perf_event_open", "syslog"),
+    "watches the whole machine": ("fanotify_init", "lookup_dcookie", "perf_event_open", "syslog"),
     "holds the kernel at a page fault of the attacker's choice": ("userfaultfd",),
     "reaches keys, which namespaces do not part": ("add_key", "keyctl", "request_key"),
     "changes the kernel that runs": (
-        *("delete_module", "finit_module", "init_module", "kexec_file_load", "kexec_load", "reboot"),
+        *("create_module", "delete_module", "finit_module", "init_module", "kexec_file_load", "kexec_load"),
+        *("reboot", "uselib"),
     ),
     "reaches the hardware": ("ioperm", "iopl"),
     "changes the machine for everyone": (
@@ -87,30 +36,55 @@ _WAYS_OUT = {
 # them too; a filter keeps their code, and the mistakes in it, out of reach.
 ESCAPES: dict[str, str] = {name: why for why, names in _WAYS_OUT.items() for name in names}
 
-# Calls younger than the libseccomp of Debian 12, with the kernel that brought them. A source may name
-# them; where the library does not know one yet, the report says that the default action applies.
-NEWER_CALLS: dict[str, str] = {
-    "cachestat": "6.5",
-    "fchmodat2": "6.6",
-    "map_shadow_stack": "6.6",
-    "futex_wake": "6.7",
-    "futex_wait": "6.7",
-    "futex_requeue": "6.7",
-    "statmount": "6.8",
-    "listmount": "6.8",
-    "lsm_get_self_attr": "6.8",
-    "lsm_set_self_attr": "6.8",
-    "lsm_list_modules": "6.8",
-    "mseal": "6.10",
-    "setxattrat": "6.13",
-    "getxattrat": "6.13",
-    "listxattrat": "6.13",
-    "removexattrat": "6.13",
-    "open_tree_attr": "6.15",
-    "file_getattr": "6.17",
-    "file_setattr": "6.17",
+# Calls younger than libseccomp 2.5.4, the oldest that the language is made for: the kernel that brought each
+# (its arch/*/entry/syscalls tables), and the libseccomp that first knew it (its CHANGELOG: 2.5.5 up to
+# Linux 6.7, 2.5.6 and 2.6.0 up to 6.13; "" = none yet). A source may name them; where the library does not
+# know one, that is reported, and the default action applies under runtimes that use it.
+_SINCE = {
+    ("6.5", "2.5.5"): "cachestat",
+    ("6.6", "2.5.5"): "fchmodat2 map_shadow_stack",
+    ("6.7", "2.5.5"): "futex_requeue futex_wait futex_wake",
+    ("6.8", "2.5.6"): "listmount lsm_get_self_attr lsm_list_modules lsm_set_self_attr statmount",
+    ("6.10", "2.5.6"): "mseal",
+    ("6.13", "2.5.6"): "getxattrat listxattrat removexattrat setxattrat",
+    ("6.15", ""): "open_tree_attr",
+    ("6.17", ""): "file_getattr file_setattr",
 }
+NEWER_CALLS: dict[str, tuple[str, str]] = {
+    name: since for since, names in _SINCE.items() for name in names.split()
+}
+
+# What a program tries first and does without when it is told ENOSYS, "no such call", while EPERM makes it
+# give up or complain; answered so unless a source says otherwise. Evidence: glibc falls back on ENOSYS alone
+# from clone3 (clone-internal.c), faccessat2, statx, execveat (fexecve.c), preadv2 and pwritev2; musl from
+# faccessat2 and execveat; runc#2737 and moby#42871 tell how EPERM broke them. crun before 0.16 fell back from
+# openat2 on ENOSYS but not on EPERM (crun#546). landlock(7) reads ENOSYS as "not built in". The others are
+# probed by programs that have an older form (libuv, Go, systemd, Wine).
+# Only calls that libseccomp 2.5.4 knows, or the answer would depend on the library.
+PROBED = tuple(
+    "clone3 close_range copy_file_range epoll_pwait2 execveat faccessat2 futex_waitv landlock_create_ruleset "
+    "openat2 pidfd_open pidfd_send_signal preadv2 pwritev2 statx".split()
+)
+
+# Calls of 32-bit conventions that hold many others, whose arguments lie behind a pointer (socketcall(2),
+# ipc(2)): allowing one allows all, AF_ALG too (CVE-2026-31431).
+MULTIPLEXED = {"socketcall": "every call of sockets", "ipc": "every call of System V IPC"}
+
+# What a program on aarch64 calls instead of what does not exist there (asm-generic/unistd.h).
+NEWER_FORMS: dict[str, str] = dict(
+    pair.split(":")
+    for pair in """
+access:faccessat alarm:setitimer arch_prctl:prctl chmod:fchmodat chown:fchownat creat:openat dup2:dup3
+epoll_create:epoll_create1 epoll_wait:epoll_pwait eventfd:eventfd2 fork:clone futimesat:utimensat
+getdents:getdents64 getpgrp:getpgid inotify_init:inotify_init1 lchown:fchownat link:linkat lstat:newfstatat
+mkdir:mkdirat mknod:mknodat open:openat pause:ppoll pipe:pipe2 poll:ppoll readlink:readlinkat rename:renameat
+rmdir:unlinkat select:pselect6 signalfd:signalfd4 stat:newfstatat symlink:symlinkat time:clock_gettime
+unlink:unlinkat utime:utimensat utimes:utimensat vfork:clone
+""".split()
+)
 
 # The OCI name (runtime-spec config-linux.md, seccomp) of each platform of the image specification.
 # The platform's own architecture alone: listing x86 or x32 beside x86_64 opens a second set of numbers.
 ARCHITECTURES = {"amd64": "SCMP_ARCH_X86_64", "arm64": "SCMP_ARCH_AARCH64"}
+# How a source writes them, and what a hasty writer may write instead.
+ARCHITECTURE_NAMES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}

@@ -1,7 +1,10 @@
-"""`seccomp`: a profile's source -> the OCI document and what it means on the bundle's architecture."""
+"""`seccomp`: a source -> the OCI document, the filters as BPF, and what they answer to each call."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +12,11 @@ from pipeline.errors import PipelineError, suggest
 from pipeline.files import canonical_json, sha256_bytes, write_atomic
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Platform
+from pipeline.oci import verdicts
 from pipeline.oci.seccomp import Profile, SyscallTable, architectures, oci_profile, resolution
 from pipeline.oci.seccomp_source import read_profile
+from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES
+from pipeline.report.verdicts import render
 from pipeline.source import read_source
 from pipeline.tools import libseccomp
 from pipeline.work import Output
@@ -20,10 +26,14 @@ if TYPE_CHECKING:
 
 # struct sock_filter of linux/filter.h.
 _INSTRUCTION_BYTES = 8
+# A line that names more calls than this is not read; resolved.json has them all.
+_SHOWN_NAMES = 8
 
 
 def build(work: Work) -> Output:
-    """Write `seccomp/profile.json` and `seccomp/resolved.json`; for `unconfined` only the latter.
+    """Write `seccomp/`: `profile.json`, `ARCH.bpf`, `resolved.json`, and `verdicts.json` and `.html`.
+
+    For `unconfined` there is `resolved.json` alone.
 
     Raises PipelineErrors with every mistake in the source, PipelineError `unknown-profile`.
     """
@@ -33,16 +43,54 @@ def build(work: Work) -> Output:
         facts: dict[str, Any] = {"unconfined": True}
         write_atomic(outputs / "resolved.json", canonical_json(facts))
         return Output(facts)
-    source = work.project.seccomp_sources / f"{name}.yaml"
-    profile = _read(source, work.project.root)
-    archs = architectures(Platform.parse(work.spec.platform))
-    table = syscall_table()
-    document = oci_profile(profile, archs, table)
-    resolved = _resolve(profile, archs, table, document)
-    write_atomic(outputs / "profile.json", canonical_json(document))
+    (here,) = architectures(Platform.parse(work.spec.platform))
+    profile = read_named(name, work.project.seccomp_sources, work.project.root)
+    made = compiled(profile, work.spec.cap_add)
+    resolved = _resolve(profile, made)
+    write_atomic(outputs / "profile.json", canonical_json(made.documents[here]))
     write_atomic(outputs / "resolved.json", canonical_json(resolved))
-    _say(work, name, resolved)
+    for short, arch in ARCHITECTURE_NAMES.items():
+        write_atomic(outputs / f"{short}.bpf", made.filters[arch])
+    answers = verdicts.table(made.documents, made.filters, made.table.numbers)
+    write_atomic(outputs / "verdicts.json", canonical_json(answers))
+    write_atomic(outputs / "verdicts.html", render(answers, resolved, name))
+    for line in _lines(profile, resolved, here):
+        work.say(f"{name}: {line}")
     return Output(_facts(name, profile, resolved))
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A profile for every architecture (by its OCI name), for a process with certain capabilities."""
+
+    table: SyscallTable
+    capabilities: tuple[str, ...]
+    documents: Mapping[str, Mapping[str, Any]]
+    filters: Mapping[str, bytes]
+
+
+class _Sources(Mapping[str, bytes]):
+    """The sources in a folder by name, each read when it is asked for."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        self._root = root
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return sorted(path.stem for path in self._folder.glob("*.yaml"))
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._names:
+            raise KeyError(name)
+        path = self._folder / f"{name}.yaml"
+        return read_source(path, str(path.relative_to(self._root)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def syscall_table() -> SyscallTable:
@@ -51,57 +99,82 @@ def syscall_table() -> SyscallTable:
     return SyscallTable(libseccomp.version(), numbers, libseccomp.is_known)
 
 
-def _read(source: Path, root: Path) -> Profile:
-    if not source.is_file():
-        there = sorted(path.stem for path in source.parent.glob("*.yaml"))
-        meant = suggest(source.stem, there)
+def read_named(name: str, folder: Path, root: Path) -> Profile:
+    """Return the profile of `folder/NAME.yaml`; messages name files from `root` on.
+
+    Raises PipelineErrors with every mistake in it, PipelineError `unknown-profile`.
+    """
+    sources = _Sources(folder, root)
+    shown = (folder / f"{name}.yaml").relative_to(root)
+    if name not in sources:
+        meant = suggest(name, sources)
         raise PipelineError(
             "unknown-profile",
-            f"there is no seccomp profile `{source.stem}` ({source.relative_to(root)})",
-            hint=f"did you mean `{meant}`?" if meant else f"there are: {', '.join(there) or 'none'}",
+            f"there is no seccomp profile `{name}` ({shown})",
+            hint=f"did you mean `{meant}`?" if meant else f"there are: {', '.join(sources) or 'none'}",
         )
-    shown = str(source.relative_to(root))
-    return read_profile(read_source(source, shown), shown, syscall_table())
+    return read_profile(sources[name], str(shown), syscall_table(), sources)
 
 
-def _resolve(
-    profile: Profile, archs: tuple[str, ...], table: SyscallTable, document: dict[str, Any]
-) -> dict[str, Any]:
+def compiled(profile: Profile, capabilities: Collection[str] = ()) -> Compiled:
+    """Compile a profile for every architecture. Raises PipelineError `bad-filter`."""
+    table = syscall_table()
+    documents = {
+        arch: oci_profile(profile, (arch,), table, capabilities) for arch in ARCHITECTURE_NAMES.values()
+    }
+    filters = {
+        arch: libseccomp.export_bpf(document, libseccomp.Architecture[arch])
+        for arch, document in documents.items()
+    }
+    return Compiled(table, tuple(sorted(capabilities)), documents, filters)
+
+
+def _resolve(profile: Profile, made: Compiled) -> dict[str, Any]:
     return {
         "description": profile.description,
         "default": profile.default_error,
         "groups": profile.calls_by_group(),
-        "libseccomp": table.version,
+        "libseccomp": made.table.version,
         "escapes": profile.escapes,
+        "capabilities": list(made.capabilities),
+        "warnings": [{"rule": w.code, "message": w.message, "place": str(w.place)} for w in profile.warnings],
         "architectures": {
-            arch: {**resolution(profile, arch, table), "filter": _filter(document, arch)} for arch in archs
+            arch: {
+                **resolution(profile, arch, made.table, made.capabilities),
+                "filter": {"instructions": len(bpf) // _INSTRUCTION_BYTES, "sha256": sha256_bytes(bpf)},
+            }
+            for arch, bpf in made.filters.items()
         },
     }
 
 
-def _filter(document: dict[str, Any], arch: str) -> dict[str, Any]:
-    bpf = libseccomp.export_bpf(document, libseccomp.Architecture[arch])
-    return {"instructions": len(bpf) // _INSTRUCTION_BYTES, "sha256": sha256_bytes(bpf)}
-
-
 def _facts(name: str, profile: Profile, resolved: dict[str, Any]) -> dict[str, Any]:
+    found = resolved["architectures"]
     return {
         "unconfined": False,
         "profile": name,
         "libseccomp": resolved["libseccomp"],
         "escapes": profile.escapes,
-        "allowed": {arch: found["counts"]["allowed"] for arch, found in resolved["architectures"].items()},
-        "absent": {arch: found["absent"] for arch, found in resolved["architectures"].items()},
-        "unknown": {arch: found["unknown"] for arch, found in resolved["architectures"].items()},
+        "allowed": {arch: of["counts"]["allowed"] for arch, of in found.items()},
+        "absent": {arch: of["absent"] for arch, of in found.items()},
+        "unknown": {arch: of["unknown"] for arch, of in found.items()},
+        "warnings": resolved["warnings"],
     }
 
 
-def _say(work: Work, name: str, resolved: dict[str, Any]) -> None:
-    for arch, found in resolved["architectures"].items():
+def _lines(profile: Profile, resolved: dict[str, Any], here: str) -> Iterator[str]:
+    """What the user is told: of the bundle's architecture first, then what is not as it may seem."""
+    short = {oci: name for name, oci in ARCHITECTURE_NAMES.items()}
+    for arch, found in sorted(resolved["architectures"].items(), key=lambda item: item[0] != here):
         counts = found["counts"]
-        work.say(f"{name}: {counts['allowed']} of {counts['native']} calls allowed on {arch}")
-        if found["unknown"]:
-            work.say(
-                f"{name}: libseccomp {resolved['libseccomp']} does not know {', '.join(found['unknown'])}: "
-                f"{resolved['default']} on {arch}"
-            )
+        absent = f"; it has no {_some(found['absent'])}" if found["absent"] else ""
+        yield f"{counts['allowed']} of {counts['native']} calls allowed on {short[arch]}{absent}"
+        for old, newer in found["lacking"].items():
+            yield f"warning: {short[arch]} has no {old}, only {newer}, which is not allowed there"
+    for warning in profile.warnings:
+        yield f"warning[{warning.code}]: {warning.place}: {warning.message}"
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} more"

@@ -13,6 +13,7 @@ from pipeline.checks.subject import (
     ImageFacts,
     Intent,
     PrivilegedFile,
+    ProfileDrift,
     PublishedPort,
     UnpackFacts,
 )
@@ -20,9 +21,11 @@ from pipeline.checks.text import cleaned, counts, finding_value, render_findings
 from pipeline.checks.waivers import apply_waivers
 from pipeline.examine import examine
 from pipeline.files import canonical_json, changed_from, read_json, read_record, sha256_file
+from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
 from pipeline.runtimefacts import found_runtimes
+from pipeline.seccomppins import drift
 from pipeline.tools.runtimes import registry
 from pipeline.tools.runtimes.base import Runtime
 from pipeline.tools.runtimes.container import Container, RuntimeRefused
@@ -69,6 +72,7 @@ def _findings(work: Work, host: HostFacts, seen: dict[str, object]) -> list[Find
         unpacked=_unpacked(work),
         changed=tuple(changed_from(work.paths.rootfs, entries)),
         is_changed_config=_is_changed(work.paths.config, work.paths.receipt("spec")),
+        profile_drift=_profile_drift(work),
         cache=seen,
     )
 
@@ -106,6 +110,11 @@ def _intent(work: Work) -> Intent:
         for port in work.spec.ports
     )
     return Intent(healthcheck=test, has_probe=probed, ports=ports)
+
+
+def _profile_drift(work: Work) -> ProfileDrift | None:
+    name = work.spec.seccomp
+    return None if name == UNCONFINED else drift(work.project, name)
 
 
 def _unpacked(work: Work) -> UnpackFacts:

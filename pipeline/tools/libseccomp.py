@@ -35,8 +35,11 @@ class Architecture(Enum):
 _ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
     "SCMP_ACT_KILL_THREAD": 0x00000000,
+    "SCMP_ACT_KILL": 0x00000000,
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": 0x00050000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
+    "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
@@ -135,6 +138,7 @@ def _declare(library: ctypes.CDLL) -> None:
     word, text, pointer = ctypes.c_uint32, ctypes.c_char_p, ctypes.c_void_p
     prototypes: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         ("seccomp_version", ctypes.POINTER(_Version), ()),
+        ("seccomp_syscall_resolve_name", ctypes.c_int, (text,)),
         ("seccomp_syscall_resolve_name_arch", ctypes.c_int, (word, text)),
         ("seccomp_syscall_resolve_num_arch", pointer, (word, ctypes.c_int)),
         ("seccomp_init", pointer, (word,)),
@@ -203,10 +207,13 @@ def _add_rule(context: int, rule: Mapping[str, Any], default: int, architecture:
         return
     comparisons = _comparisons(rule.get("args", ()))
     for name in rule["names"]:
-        value = number(name, architecture)
-        if value is not None:
-            code = _library().seccomp_rule_add_array(context, action, value, len(comparisons), comparisons)
-            _check(code, f"add the rule for {name}")
+        if number(name, architecture) is None:
+            continue
+        # A rule's number is always the native one, or the library's pseudo number for what this machine's
+        # architecture lacks: seccomp_rule_add(3) translates it for the architecture of the filter.
+        native = _library().seccomp_syscall_resolve_name(name.encode())
+        code = _library().seccomp_rule_add_array(context, action, native, len(comparisons), comparisons)
+        _check(code, f"add the rule for {name}")
 
 
 def _comparisons(arguments: Iterable[Mapping[str, Any]]) -> ctypes.Array[_Comparison]:

@@ -173,6 +173,62 @@ def document(name: str) -> dict[str, Any]:
     return oci_profile(read_profile(path.read_bytes(), path.name, syscall_table()), (ARCH,), syscall_table())
 
 
+# The default profile with one test of each kind, on descriptor -1: EBADF is the kernel's own answer.
+OPERATORS = b"""
+extends: default
+description: every operator
+drop: {names: [ftruncate, flock, fchmod, fadvise64, pwrite64, socket]}
+groups:
+  tests:
+    reason: asked for below
+    allow:
+      - {name: ftruncate, arguments: [{argument: 1, ne: 5}]}
+      - {name: pwrite64, arguments: [{argument: 3, ge: 100}, {argument: 2, le: 7}]}
+      - {name: pwrite64, arguments: [{argument: 3, lt: 50}, {argument: 2, gt: 7}]}
+      - {name: flock, arguments: [{argument: 1, eq: LOCK_SH|LOCK_NB}]}
+      - {name: fchmod, arguments: [{argument: 1, masked_eq: {mask: S_ISUID|S_ISVTX, value: S_ISVTX}}]}
+      - {name: fadvise64, arguments: [{argument: 3, in: [POSIX_FADV_RANDOM, POSIX_FADV_DONTNEED]}]}
+      - {name: socket, arguments: [{argument: 0, eq: AF_UNIX}, {argument: 1, without: [SOCK_NONBLOCK]}]}
+deny:
+  - errno: EAFNOSUPPORT
+    reason: by argument
+    names: [{name: socket, arguments: [{argument: 0, in: [AF_ALG, AF_VSOCK]}]}]
+"""
+BAD = 2**64 - 1
+OPERATOR_QUESTIONS: dict[str, tuple[str, tuple[int, ...], int]] = {
+    "ne, another": ("ftruncate", (BAD, 6), 9),
+    "ne, the same": ("ftruncate", (BAD, 5), 1),
+    "ne, all 64 bits count": ("ftruncate", (BAD, 5 | HIGH), 9),
+    "ge and le": ("pwrite64", (BAD, 0, 7, 100), 9),
+    "ge alone": ("pwrite64", (BAD, 0, 8, 100), 1),
+    "lt and gt": ("pwrite64", (BAD, 0, 8, 49), 9),
+    "lt and not gt": ("pwrite64", (BAD, 0, 7, 49), 1),
+    "neither": ("pwrite64", (BAD, 0, 8, 50), 1),
+    "eq": ("flock", (BAD, 5), 9),
+    "eq, a high bit set": ("flock", (BAD, 5 | HIGH), 9),
+    "eq, another": ("flock", (BAD, 6), 1),
+    "masked_eq": ("fchmod", (BAD, 0o1777), 9),
+    "masked_eq, a bit too many": ("fchmod", (BAD, 0o5777), 1),
+    "masked_eq, a bit too few": ("fchmod", (BAD, 0o777), 1),
+    "in": ("fadvise64", (BAD, 0, 0, 1), 9),
+    "in, the other": ("fadvise64", (BAD, 0, 0, 4 | HIGH), 9),
+    "in, none of them": ("fadvise64", (BAD, 0, 0, 3), 1),
+    "without": ("socket", (AF_UNIX, 1, 0), 0),
+    "without, with it": ("socket", (AF_UNIX, 0o4001, 0), 1),
+    "errno by argument": ("socket", (AF_ALG, 5, 0), 97),
+    "errno by argument, a high bit set": ("socket", (AF_VSOCK | HIGH, 1, 0), 97),
+    "no argument fits": ("socket", (AF_INET, 1, 0), 1),
+}
+
+
+def operators() -> tuple[dict[str, Any], str]:
+    """The profile of every operator, and what to ask under it."""
+    beside = {"default": (PROJECT / "specs" / "seccomp" / "default.yaml").read_bytes()}
+    made = oci_profile(read_profile(OPERATORS, "x.yaml", syscall_table(), beside), (ARCH,), syscall_table())
+    asked = {what: [call_number(call), args] for what, (call, args, _) in OPERATOR_QUESTIONS.items()}
+    return made, json.dumps([call_number("clone"), asked])
+
+
 def questions() -> str:
     every = {**{name: (name, args) for name, args in REFUSED.items()}, **SOCKETS, **GRANTED}
     asked = {what: [call_number(call), args] for what, (call, args) in every.items()}
@@ -270,6 +326,17 @@ def test_a_container_is_refused_what_leads_out(name: str, runtime: str, python_b
         assert container.stopped(within_s=20)
         said = container.log.read_text()
     assert json.loads(said) == expected(), said
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_operator_holds_in_a_container(runtime: str, python_bundle: Path) -> None:
+    made, asked = operators()
+    args = ["/usr/bin/python3", "-I", "-c", PROBE, asked]
+    bundle.write_config(python_bundle, args, ["PATH=/usr/bin"], made, [(Path("/usr"), "/usr", "ro")])
+    with Container(python_bundle, runtime) as container:
+        assert container.stopped(within_s=20)
+        said = container.log.read_text()
+    assert json.loads(said) == {what: answer for what, (_, _, answer) in OPERATOR_QUESTIONS.items()}, said
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,191 @@
+"""A seccomp profile by any name that a command line can give it, compiled for every architecture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError, suggest
+from pipeline.oci import seccomp_builtin as builtin
+from pipeline.oci import verdicts
+from pipeline.oci.seccomp import SyscallTable, oci_profile
+from pipeline.oci.seccomp_source import read_profile
+from pipeline.oci.verdict_summary import Summary
+from pipeline.paths import Project
+from pipeline.source import read_source
+from pipeline.tools import git, libseccomp
+
+DOCKER_DEFAULT = "docker-default"
+_SYSTEMD = "systemd:"
+ARCHITECTURES = tuple(arch.name for arch in libseccomp.Architecture)
+_FORMS = f"NAME, a path, REVISION:NAME, {DOCKER_DEFAULT} or {_SYSTEMD}@GROUP"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A profile's documents (`linux.seccomp`) and filters by architecture; `source` says what it is."""
+
+    name: str
+    source: str
+    documents: Mapping[str, Mapping[str, Any]]
+    filters: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
+    description: str = ""
+    groups: Mapping[str, Any] = field(default_factory=dict)
+
+    def summaries(self) -> dict[str, Summary]:
+        """Return what each filter leaves open."""
+        numbers = table().numbers
+        return {arch: Summary.of_filter(bpf, arch, numbers[arch]) for arch, bpf in self.filters.items()}
+
+    def verdicts(self) -> dict[str, Any]:
+        """Return the table of verdicts."""
+        return verdicts.table(self.documents, self.filters, table().numbers)
+
+
+def table() -> SyscallTable:
+    """Return what the installed libseccomp knows. Raises PipelineError `missing-tool`."""
+    numbers = {arch.name: libseccomp.numbers(arch) for arch in libseccomp.Architecture}
+    return SyscallTable(libseccomp.version(), numbers, libseccomp.is_known)
+
+
+def compiled(project: Project, word: str, capabilities: Collection[str] = ()) -> Compiled:
+    """Return the profile that a word of the command line names; a source, for a process with capabilities.
+
+    Raises PipelineError `unknown-profile`, `unknown-revision`, `bad-profile` or `bad-filter`, PipelineErrors
+    with the mistakes in a source.
+    """
+    if word == DOCKER_DEFAULT:
+        documents = {arch: builtin.docker_default(arch) for arch in ARCHITECTURES}
+        return _made(word, builtin.DOCKER_SOURCE, documents)
+    if word.startswith(_SYSTEMD):
+        return _systemd(word)
+    if "/" in word or word.endswith((".json", ".yaml", ".yml")):
+        return _file(Path(word), word)
+    revision, colon, name = word.rpartition(":")
+    if colon:
+        return _revision(project, word, revision, name)
+    return of_name(project, word, capabilities)
+
+
+def of_name(project: Project, name: str, capabilities: Collection[str] = ()) -> Compiled:
+    """Return the profile of a source of this checkout, by its name; raises as `compiled` does."""
+    path = project.seccomp_sources / f"{name}.yaml"
+    if not path.is_file():
+        raise _unknown(name, names(project))
+    shown = str(path.relative_to(project.root))
+    return _source(name, shown, _beside(path.parent, project.root), name, capabilities)
+
+
+def names(project: Project) -> list[str]:
+    """Return the names of the profiles that have a source."""
+    return sorted(path.stem for path in project.seccomp_sources.glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class _Sources(Mapping[str, bytes]):
+    """The sources in one place by name, each read when it is asked for."""
+
+    known: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self.known:
+            raise KeyError(name)
+        return self.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+def _beside(folder: Path, root: Path | None = None) -> _Sources:
+    def read(name: str) -> bytes:
+        path = folder / f"{name}.yaml"
+        return read_source(path, str(path.relative_to(root) if root else path), follow=root is None)
+
+    return _Sources(tuple(sorted(path.stem for path in folder.glob("*.yaml"))), read)
+
+
+def _revision(project: Project, word: str, revision: str, name: str) -> Compiled:
+    folder = project.seccomp_sources.relative_to(project.root)
+
+    def read(name: str) -> bytes:
+        return git.show(project.root, revision, f"{folder}/{name}.yaml")
+
+    # What a revision had is asked for by name; that the source itself is in it, git says.
+    return _source(word, f"{folder}/{name}.yaml of {revision}", _Sources((name, *names(project)), read), name)
+
+
+def _source(
+    word: str, shown: str, sources: _Sources, name: str, capabilities: Collection[str] = ()
+) -> Compiled:
+    path = shown.partition(" of ")[0]
+    profile = read_profile(sources[name], path, table(), sources)
+    made = _made(
+        word, shown, {arch: oci_profile(profile, (arch,), table(), capabilities) for arch in ARCHITECTURES}
+    )
+    return replace(made, description=profile.description, groups=profile.calls_by_group())
+
+
+def _systemd(word: str) -> Compiled:
+    group = "@" + word.removeprefix(_SYSTEMD).removeprefix("@")
+    if group not in builtin.systemd_groups():
+        raise _unknown(f"{_SYSTEMD}{group}", [_SYSTEMD + name for name in builtin.systemd_groups()])
+    documents = {arch: builtin.systemd_group(group, arch) for arch in ARCHITECTURES}
+    return _made(word, f"{group} of {builtin.SYSTEMD_SOURCE}", documents)
+
+
+def _file(path: Path, shown: str) -> Compiled:
+    if path.suffix != ".json":
+        beside = _beside(path.parent)
+        own = read_source(path, shown, follow=True)
+        sources = _Sources((path.stem, *beside), lambda name: own if name == path.stem else beside[name])
+        return _source(shown, shown, sources, path.stem)
+    content = read_source(path, shown, follow=True)
+    try:
+        value = json.loads(content)
+        found = value.get("linux", {}).get("seccomp", value)
+        if "archMap" in found:
+            raise PipelineError(
+                "bad-profile",
+                f"{shown} is in the form of Docker, whose rules hang on capabilities and kernels",
+                hint=f"compare with what it comes to: `linux.seccomp` of a config.json, or {DOCKER_DEFAULT}",
+            )
+        document = {**found, "syscalls": list(_as_runtimes_read(found))}
+        foreign = sorted(set(found.get("architectures") or ()) - {*ARCHITECTURES})
+        notes = [f"{shown} also opens {arch}, of which nothing is shown here" for arch in foreign]
+        return _made(shown, shown, dict.fromkeys(ARCHITECTURES, document), tuple(notes))
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        message = f"{shown} is no seccomp profile of the OCI runtime specification"
+        raise PipelineError("bad-profile", message, hint=f"{type(fault).__name__}: {fault}") from None
+
+
+def _as_runtimes_read(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rules as runc and crun add them: two tests of one argument are two rules."""
+    for rule in document.get("syscalls") or ():
+        args = rule.get("args") or []
+        parted = len({argument["index"] for argument in args}) < len(args)
+        for part in [[argument] for argument in args] if parted else [args]:
+            yield {**rule, "args": part}
+
+
+def _made(
+    name: str, source: str, documents: Mapping[str, Mapping[str, Any]], notes: tuple[str, ...] = ()
+) -> Compiled:
+    filters = {
+        arch: libseccomp.export_bpf(document, libseccomp.Architecture[arch])
+        for arch, document in documents.items()
+    }
+    return Compiled(name, source, documents, filters, notes)
+
+
+def _unknown(name: str, known: list[str]) -> PipelineError:
+    meant = suggest(name, [*known, DOCKER_DEFAULT])
+    hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(known)}; write {_FORMS}"
+    return PipelineError("unknown-profile", f"there is no seccomp profile `{name}`", hint=hint)
