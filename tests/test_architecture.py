@@ -44,6 +44,9 @@ RANKS = {
     "work": 4,
     "engine": 4,
     "examine": 4,
+    "built": 4,
+    "dryrun": 4,
+    "origins": 4,
     "pins": 4,
     "newspec": 4,
     "stages": 5,
@@ -55,6 +58,7 @@ RANKS = {
     "selection": 5,
     "interrupts": 6,
     "preflight": 6,
+    "check": 6,
     "commands": 7,
     "tasks": 7,
 }
