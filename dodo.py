@@ -54,6 +54,10 @@ def task_explain() -> tasks.Task:
     return commands.explain(make)
 
 
+def task_check() -> tasks.Task:
+    return commands.check(make)
+
+
 def task_verify() -> tasks.Task:
     return commands.verify(make)
 

@@ -14,17 +14,25 @@ from pipeline.preflight import of_system, unknown
 from pipeline.selection import READERS
 
 if TYPE_CHECKING:
+    from pipeline.report.explain import Explained
+    from pipeline.report.judged import Judged
     from pipeline.tasks import Makefile, Task
 
 _HELP = {
     "json": "machine-readable",
     "check": "exit 1 if stale",
-    "image": "the image reference",
+    "image": "the image reference, or the layout that the bundle came from",
+    "bundle": "a bundle's folder, or a config.json, from elsewhere",
+    "format": "terminal, json, sarif, junit, github or markdown",
+    "fail-on": "critical, high (default), medium, low, info or never",
+    "output": "write to this file",
+    "profile": "baseline or strict",
     "exit-code": "exit 1 if they differ",
     "reason": "why it may be more open",
     "arch": "one architecture",
 }
 _FAILED = TaskFailed("")
+_CONFIG = "config:"
 # What is wrong with the words of `doit new`, not with the image or the host.
 _WRONG_WORDS = ("bad-name", "bad-image", "spec-exists")
 
@@ -56,24 +64,110 @@ def status(make: Makefile) -> Task:
 
 
 def explain(make: Makefile) -> Task:
-    """`doit explain STAGE:NAME… [--json]`"""
+    """`doit explain STAGE:NAME… [--json]`, and `config:NAME[:JSON.PATH]` for the fields of a config.json."""
 
     def tell() -> None:
         known = {step.task: step for bundle in make.specs for step in make.steps(bundle)}
         names = make.selection.words
         if not names:
-            make.refuse(_usage("doit explain STAGE:NAME, for example `doit explain spec:hello`"))
+            form = "doit explain STAGE:NAME or config:NAME[:PATH], for example `doit explain spec:hello`"
+            make.refuse(_usage(form))
+        configs = [name for name in names if name.startswith(_CONFIG)]
+        names = tuple(name for name in names if name not in configs)
         for name in names:
             if name not in known:
                 make.refuse(unknown("stage", name, [*known]))
+        fields = [_explain_config(make, word) for word in configs]
         told = {name: _explained(make, known[name]) for name in names}
         if "json" in make.selection.options:
-            _print_json(make, {"version": 1, "stages": told})
+            shown = {"configs": {word: one.to_json() for word, one in fields}} if fields else {}
+            _print_json(make, {"version": 1, "stages": told, **shown})
         else:
+            _print_fields(make, fields)
             for name, parts in told.items():
                 _print_explained(make, name, parts)
 
-    return _reading(make, "explain", tell, "the parts of a stage's key, old -> new")
+    return _reading(
+        make, "explain", tell, "a stage's key, old -> new; config:NAME[:PATH]: where its fields come from"
+    )
+
+
+def _explain_config(make: Makefile, word: str) -> tuple[str, Explained]:
+    """What is to be said of `config:NAME` or `config:NAME:JSON.PATH`. Exits 3 on what there is not."""
+    from pipeline.built import known_now
+    from pipeline.check import judged_for
+    from pipeline.files import read_json
+    from pipeline.model.bundle import Bundle
+    from pipeline.origins import read_origins
+    from pipeline.report.explain import explain_config
+
+    name, _, path = word.removeprefix(_CONFIG).partition(":")
+    if name not in make.specs:
+        make.refuse(unknown("bundle", name, [*make.specs]))
+    receipts = [make.engine.receipt(name, stage) for stage in ("spec", "unpack")]
+    spec, unpack = (receipt["facts"] if receipt else None for receipt in receipts)
+    if spec is None or unpack is None:
+        raise PipelineError("not-built", f"{name} is not built", hint=f"doit bundle:{name}")
+    bundle, paths = Bundle.from_values(dict(make.specs[name])), make.project.bundle(name)
+    origins = read_origins(make.project, name, read_json(paths.provenance))
+    facts = known_now(make.project, name, bundle, spec, unpack)
+    try:
+        host, _ = judged_for()
+        told = explain_config(paths, path, origins, host, facts=facts, waive=bundle.waive)
+    except PipelineError as error:
+        make.refuse(error)
+    return word, told
+
+
+def _print_fields(make: Makefile, fields: Iterable[tuple[str, Explained]]) -> None:
+    if fields:
+        from pipeline.report.explain import lines
+
+        for word, told in fields:
+            _say(make, lines(told, word.removeprefix(_CONFIG).partition(":")[2]))
+
+
+def check(make: Makefile) -> Task:
+    """`doit check [NAME…] [--bundle DIR] [--format F] [--fail-on S] [--output FILE] [--image LAYOUT]`"""
+
+    def tell() -> TaskFailed | None:
+        from pipeline import check as door
+
+        options = make.selection.options
+        try:
+            ask = door.asked(options)
+            if "bundle" in options:
+                if make.selection.words:
+                    raise _usage("doit check --bundle DIR, or doit check NAME…")
+                judged = [door.judge_target(options["bundle"], ask)]
+            elif ask.image:
+                raise _usage("doit check --bundle DIR --image LAYOUT: bundles of this project know theirs")
+            else:
+                judged = _judge_built(make, ask.profile)
+        except PipelineError as error:
+            make.refuse(error)
+        return _FAILED if door.tell(judged, ask) else None
+
+    return _reading(make, "check", tell, "judge built bundles, or one from elsewhere; runs nothing")
+
+
+def _judge_built(make: Makefile, profile: str) -> list[Judged]:
+    """Judge anew what is built: of all bundles those that are, of those named each."""
+    from pipeline.check import judge_built, judged_for
+
+    host, notes = judged_for()
+    named = bool(make.selection.words)
+    judged = []
+    for name in make.bundles():
+        facts = [make.engine.receipt(name, stage) for stage in ("spec", "unpack")]
+        if None in facts and not named:
+            make.console.note(f"{name}: not built; `doit bundle:{name}` builds it")
+            continue
+        spec, unpack = (receipt["facts"] if receipt else None for receipt in facts)
+        if spec is None or unpack is None:
+            raise PipelineError("not-built", f"{name} is not built", hint=f"doit bundle:{name}")
+        judged.append(judge_built(make.project, name, make.specs[name], (spec, unpack), host, notes, profile))
+    return judged
 
 
 def verify(make: Makefile) -> Task:
@@ -281,4 +375,4 @@ def _print_json(make: Makefile, value: Any) -> None:
     make.console.line(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-__all__ = ["doctor", "explain", "new", "outdated", "report", "status", "update", "verify"]
+__all__ = ["check", "doctor", "explain", "new", "outdated", "report", "status", "update", "verify"]

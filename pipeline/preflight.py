@@ -20,7 +20,7 @@ _CHECKED_COMMANDS = ("run", "info", "forget", "clean")
 # Commands about doit's own database, which this project does without.
 _MEANINGLESS = ("ignore", "dumpdb", "reset-dep", "strace")
 _WHY_ROOT = "need root, since the files of a bundle belong to mapped ids"
-_NEED_NO_PINS = ("doctor", "new", "verify")
+_NEED_NO_PINS = ("doctor", "new", "check", "verify")
 
 
 def check_specs(selection: Selection, loaded: Loaded, tell: Callable[[str], None]) -> None:
@@ -89,7 +89,13 @@ def announce(selection: Selection, unpinned: Iterable[str], tell: Callable[[str]
 
 def check_readable(selection: Selection, project: Project) -> None:
     """Refuse to tell of another user's receipts that cannot be read: PipelineError `not-yours`."""
-    if project.is_ours or os.geteuid() == 0 or selection.reader not in ("status", "explain", "verify"):
+    if (
+        project.is_ours
+        or os.geteuid() == 0
+        or selection.reader not in ("status", "explain", "check", "verify")
+    ):
+        return
+    if "bundle" in selection.options:
         return
     asked = [path for pattern in ("*/stages/*.json", "*/bundle") for path in project.out.glob(pattern)]
     # What is verified is locked meanwhile, and a rootfs has files that are for its own users only.

@@ -20,6 +20,14 @@ _LONG_WITH_VALUE = (
 READERS: Mapping[str, Mapping[str, bool]] = {
     "status": {"json": False, "check": False},
     "explain": {"json": False},
+    "check": {
+        "bundle": True,
+        "format": True,
+        "fail-on": True,
+        "output": True,
+        "image": True,
+        "profile": True,
+    },
     "verify": {},
     "update": {},
     "outdated": {"json": False},
@@ -32,7 +40,8 @@ READERS: Mapping[str, Mapping[str, bool]] = {
 }
 """Tasks that take the rest of the command line as their own: their options, and whether one has a value."""
 _NAMELESS = ("doctor", "report")
-_OF_BUNDLES = ("status", "explain", "verify", "update", "outdated")
+_OF_BUNDLES = ("status", "explain", "check", "verify", "update", "outdated")
+_CONFIG = "config:"
 _WRITERS = ("update", "report")
 
 
@@ -124,8 +133,10 @@ def parse(argv: Sequence[str]) -> Selection:
     return Selection(command, tuple(tasks))
 
 
-def split(reader: str, words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+def split(reader: str, words: Sequence[str], command: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
     """Return a reading task's words and its options (`--json` -> "", `--image REF`, `--image=REF`).
+
+    `command` is what errors call it, where that is not `doit READER`; its words may be any paths then.
 
     Raises PipelineError `usage` or `unknown-variable` for what the task does not know.
     """
@@ -137,30 +148,33 @@ def split(reader: str, words: Sequence[str]) -> tuple[tuple[str, ...], dict[str,
         word = rest.pop(0)
         name, given, value = word[2:].partition("=")
         if not word.startswith("-"):
-            names.append(_checked(reader, word))
+            names.append(word if command else _checked(reader, word))
         elif not word.startswith("--") or name not in known or (given and not known[name]):
-            raise _unknown_option(reader, word)
+            raise _unknown_option(reader, word, command)
         elif known[name] and not given and not rest:
-            raise PipelineError("usage", f"`doit {reader} --{name}` lacks its value")
+            raise PipelineError("usage", f"`{command or f'doit {reader}'} --{name}` lacks its value")
         else:
             options[name] = value if given or not known[name] else rest.pop(0)
     return tuple(names), options
 
 
 def _checked(reader: str, word: str) -> str:
-    if "=" in word:
+    # A JSON path may have any character in a key.
+    if "=" in word and not (reader == "explain" and word.startswith(_CONFIG)):
         raise _unknown_variable(word)
     if reader in _NAMELESS:
         raise PipelineError("usage", f"`doit {reader}` takes no names, and there is `{word}`")
     return word
 
 
-def _unknown_option(reader: str, word: str) -> PipelineError:
+def _unknown_option(reader: str, word: str, command: str) -> PipelineError:
     known = [f"--{name}" for name in READERS[reader]]
     meant = suggest(word.partition("=")[0], known)
     hint = f"it has {', '.join(known)}" if known else "it has no options"
     return PipelineError(
-        "usage", f"`doit {reader}` has no option `{word}`", hint=f"did you mean `{meant}`?" if meant else hint
+        "usage",
+        f"`{command or f'doit {reader}'}` has no option `{word}`",
+        hint=f"did you mean `{meant}`?" if meant else hint,
     )
 
 
@@ -186,7 +200,8 @@ def _skip_value(word: str, rest: list[str], command: str) -> None:
 
 
 def _bundle(task: str) -> str:
-    return task.partition(":")[2].partition("/")[0]
+    name = task.partition(":")[2]
+    return name.partition(":" if task.startswith(_CONFIG) else "/")[0]
 
 
 def _unknown_variable(word: str) -> PipelineError:

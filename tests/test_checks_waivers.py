@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.checks.index import ordered
-from pipeline.checks.text import counts, finding_value, read_finding, render_findings, summary
+from pipeline.checks.text import counts, finding_value, ordered, read_finding, render_findings, summary
 from pipeline.checks.waivers import apply_waivers
 from pipeline.errors import Place
 from pipeline.model.nouns import Finding, Severity
@@ -18,7 +17,7 @@ def test_a_waived_finding_stays_with_its_reason() -> None:
     assert found.waived == "it updates itself"
     assert render_findings([found]) == (
         "waived high[writable-root]: it is writable\n  help: `read_only: true`\n"
-        "  waived: it updates itself\n\n1 waived"
+        "   = waived: it updates itself\n\n1 waived"
     )
 
 

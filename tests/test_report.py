@@ -124,8 +124,10 @@ class Page(HTMLParser):
         self.tags.append(tag)
 
 
-def test_it_writes_three_files(project: Project) -> None:
-    assert [path.name for path in write(project, ["b"])] == ["index.html", "junit.xml", "findings.sarif"]
+def test_it_writes_four_files(project: Project) -> None:
+    assert [path.name for path in write(project, ["b"])] == [
+        *("index.html", "junit.xml", "findings.sarif", "summary.md")
+    ]
 
 
 def test_stages_have_the_state_that_their_receipts_show(project: Project) -> None:
@@ -207,7 +209,7 @@ def test_a_broken_spec_fails(project: Project) -> None:
     (project.specs / "c.yaml").write_text("image: demo:busybox-httpd\ncapabilites: []\n")
     reports = {report.name: report for report in collect(project, ["b"], assessing())}
     assert (reports["b"].state, reports["c"].state) == (State.BUILT, State.FAILED)
-    page, junit, sarif = write(project, ["b"], assessing())
+    page, junit, sarif, _ = write(project, ["b"], assessing())
     assert "did you mean `cap_add`?" in page.read_text()
     cases = {str(c.get("name")): c for c in ET.fromstring(junit.read_bytes()).iter("testcase")}  # noqa: S314
     assert said(cases["unknown-key specs/c.yaml:2:1"], "failure") == "unknown key `capabilites`"
@@ -239,10 +241,11 @@ def test_a_run_that_failed_before_anything_was_seen(project: Project) -> None:
 
 
 def test_findings_point_at_the_key_of_the_spec_that_decided(project: Project) -> None:
-    found = {finding.rule: str(finding.place) for finding in collect(project, ["b"])[0].findings}
-    assert found["cap-added"] == "specs/b.yaml:4:1"
-    assert found["writable-root"] == "specs/b.yaml:3:1"
-    assert found["no-init"] == "out/b/bundle/config.json:9:1"
+    found = {finding.rule: finding for finding in collect(project, ["b"])[0].findings}
+    assert str(found["cap-added"].origin) == "specs/b.yaml:4:1"
+    assert str(found["writable-root"].origin) == "specs/b.yaml:3:1"
+    assert (str(found["no-init"].place), found["no-init"].origin) == ("out/b/bundle/config.json:9:1", None)
+    assert str(found["no-init"].provenance) == "the image, Entrypoint"
 
 
 def test_findings_point_into_bases_and_lists(project: Project) -> None:
@@ -258,7 +261,7 @@ def test_findings_point_into_bases_and_lists(project: Project) -> None:
             "root.readonly": {"from": "spec", "key": "read_only"},
         },
     )
-    found = {finding.rule: str(finding.place) for finding in collect(project, ["b"])[0].findings}
+    found = {finding.rule: str(finding.origin) for finding in collect(project, ["b"])[0].findings}
     assert found == {"extra-device": "specs/b.yaml:4:5", "writable-root": "specs/base.yaml:2:1"}
 
 
@@ -312,7 +315,7 @@ def test_nothing_of_a_bundle_can_alter_the_forms(project: Project) -> None:
     put(paths.smoke / "runc.json", smoke(fact(EVIL, ok=False), failure={"code": EVIL, "message": EVIL}))
     put(paths.receipt("copy"), {"digest": EVIL, "facts": {EVIL: EVIL, "x": {EVIL: [EVIL]}}})
     fail(project, "copy", EVIL)
-    page, junit, sarif = write(project, ["b"], assessing(copy=EVIL, spec=EVIL))
+    page, junit, sarif, _ = write(project, ["b"], assessing(copy=EVIL, spec=EVIL))
     assert "script" not in Page(page.read_text()).tags
     assert "<script" not in page.read_text()
     names = [str(case.get("name")) for case in ET.fromstring(junit.read_bytes()).iter("testcase")]  # noqa: S314
@@ -362,7 +365,7 @@ def test_damaged_files_are_named_and_hide_nothing(project: Project) -> None:
 
 
 def test_a_bundle_of_which_nothing_is_built(project: Project) -> None:
-    page, junit, sarif = write(project, ["never"])
+    page, junit, sarif, _ = write(project, ["never"])
     assert "not validated yet" in page.read_text()
     cases = [*ET.fromstring(junit.read_bytes()).iter("testcase")]  # noqa: S314
     assert [said(case, "failure") for case in cases] == ["not built: never built"] * len(STAGES)

@@ -39,6 +39,8 @@ def test_words(words: list[str], command: str, tasks: tuple[str, ...]) -> None:
         ("run explain spec:hello --json", ("spec:hello",), {"json": ""}),
         ("-v 2 outdated --json", (), {"json": ""}),
         ("new web --image docker://h/x?a=b", ("web",), {"image": "docker://h/x?a=b"}),
+        ("check --bundle /a=b --fail-on=low x", ("x",), {"bundle": "/a=b", "fail-on": "low"}),
+        ('explain config:a:b["c=d:e"]', ('config:a:b["c=d:e"]',), {}),
         ("new --image=docker://h/x?a=b web", ("web",), {"image": "docker://h/x?a=b"}),
     ],
 )
@@ -100,6 +102,8 @@ def test_who_is_meant() -> None:
     assert not parse(["smoke:hello/runc"]).names("hell")
     assert parse(["status", "hello"]).names("hello")
     assert parse(["explain", "spec:hello"]).names("hello")
+    assert parse(["explain", 'config:hello:annotations["a/b:c"]']).names("hello")
+    assert parse(["check", "hello"]).names("hello")
     assert not parse(["new", "hello", "--image", "x"]).names("hello")
     assert parse(["doctor", "--json"]).reader == "doctor"
 

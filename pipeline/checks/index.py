@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -22,18 +22,18 @@ from pipeline.checks import (
 )
 from pipeline.checks.layers import Check, Layer
 from pipeline.checks.subject import Findings, Subject
-from pipeline.checks.text import cleaned
+from pipeline.checks.text import cleaned, ordered
 from pipeline.model.nouns import Finding
 
-__all__ = ["CHECKS", "Check", "Layer", "judge", "known_rules", "ordered"]
+__all__ = ["CHECKS", "Check", "Layer", "judge", "judge_one", "known_rules", "ordered"]
 
 FORM = (
     "bad-value control-character duplicate-key empty-array key-case missing-key not-json number-out-of-range "
     "unknown-key unknown-word wrong-type"
 )
 """What `form` can find."""
-STAGE = "runtime-left-something runtime-refused waiver-unused"
-"""What is found after the judge: by the runtime's dry run, and of waivers."""
+STAGE = "rootfs-not-judged rootfs-unreadable runtime-left-something runtime-refused waiver-unused"
+"""What is found around the judge: of what it cannot see, by the runtime's dry run, and of waivers."""
 
 
 def _layer(layer: Layer, checks: dict[str, tuple[Callable[[Subject], Findings], str]]) -> tuple[Check, ...]:
@@ -172,19 +172,20 @@ def known_rules() -> frozenset[str]:
     return frozenset([*FORM.split(), *STAGE.split(), *(rule for check in CHECKS for rule in check.rules)])
 
 
-def judge(subject: Subject) -> list[Finding]:
-    """Return what every check has to say, each finding with its place in config.json, worst first."""
-    return ordered(_placed(finding, subject) for check in CHECKS for finding in check.run(subject))
-
-
-def ordered(findings: Iterator[Finding] | list[Finding]) -> list[Finding]:
-    """Return findings worst first, then by place and rule."""
-    return sorted(
-        findings, key=lambda f: (f.waived is not None, f.severity.rank, f.place is None, f.place, f.rule)
+def judge(subject: Subject, layers: Collection[Layer] = tuple(Layer)) -> list[Finding]:
+    """Return what every check of these layers has to say, each with its place in config.json, worst first."""
+    return ordered(
+        finding for check in CHECKS if check.layer in layers for finding in judge_one(check, subject)
     )
 
 
-def _placed(finding: Finding, subject: Subject) -> Finding:
+def judge_one(check: Check, subject: Subject) -> Iterator[Finding]:
+    """Return what one check has to say, each finding with its place in config.json."""
+    return (_placed(finding, subject, check.layer) for finding in check.run(subject))
+
+
+def _placed(finding: Finding, subject: Subject, layer: Layer) -> Finding:
+    finding = replace(finding, layer=layer.value)
     if finding.place is not None:
         return cleaned(finding)
     is_json_path = not finding.path.startswith("/")

@@ -8,13 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import PipelineError, Place
-from pipeline.model.nouns import Finding, Severity
+from pipeline.model.nouns import Finding, Provenance, Severity
 
 
 def render_findings(findings: Iterable[Finding]) -> str:
     """Return all findings in the form of errors, then one line of counts; what is waived shows its reason."""
     listed = list(findings)
-    return "\n\n".join([*map(_render, listed), summary(listed)])
+    return "\n\n".join([*map(render_finding, listed), summary(listed)])
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings worst first, then by place and rule."""
+    return sorted(
+        findings, key=lambda f: (f.waived is not None, f.severity.rank, f.place is None, f.place, f.rule)
+    )
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -33,17 +40,21 @@ def _escaped(character: str) -> str:
 
 def cleaned(finding: Finding, keep: str = "") -> Finding:
     """Return the finding without control characters; in the line shown, each becomes one `?`."""
-    place = finding.place
-    if place is not None and not (place.text.isprintable() and place.path.isprintable()):
-        text = "".join(c if c.isprintable() or c == "\t" else "?" for c in place.text)
-        place = replace(place, path=printable(place.path), text=text)
     return replace(
         finding,
         message=printable(finding.message, keep),
         path=printable(finding.path),
         mend=printable(finding.mend, keep),
-        place=place,
+        place=_cleaned_place(finding.place),
+        origin=_cleaned_place(finding.origin),
     )
+
+
+def _cleaned_place(place: Place | None) -> Place | None:
+    if place is None or (place.text.isprintable() and place.path.isprintable()):
+        return place
+    text = "".join(c if c.isprintable() or c == "\t" else "?" for c in place.text)
+    return replace(place, path=printable(place.path), text=text)
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -60,6 +71,7 @@ def finding_value(finding: Finding) -> dict[str, Any]:
     value: dict[str, Any] = {
         "rule": finding.rule,
         "severity": finding.severity.value,
+        "layer": finding.layer,
         "message": finding.message,
         "path": finding.path,
         "mend": finding.mend,
@@ -67,19 +79,20 @@ def finding_value(finding: Finding) -> dict[str, Any]:
         "waived": finding.waived,
     }
     if finding.place is not None:
-        place = finding.place
-        value["place"] = {
-            "file": place.path,
-            "line": place.line,
-            "column": place.column,
-            "length": place.length,
-        }
+        value["place"] = place_value(finding.place)
+    if finding.provenance is not None:
+        value["provenance"] = {"from": finding.provenance.source, "key": finding.provenance.key}
     return {key: part for key, part in value.items() if part}
+
+
+def place_value(place: Place) -> dict[str, Any]:
+    """Return a place as findings.json holds it, without the text of its line."""
+    return {"file": place.path, "line": place.line, "column": place.column, "length": place.length}
 
 
 def read_finding(value: dict[str, Any]) -> Finding:
     """Return the finding that `finding_value` wrote; the text of its line is not kept."""
-    place = value.get("place")
+    place, came = value.get("place"), value.get("provenance")
     return Finding(
         rule=value["rule"],
         severity=Severity(value["severity"]),
@@ -89,6 +102,8 @@ def read_finding(value: dict[str, Any]) -> Finding:
         source=value.get("source", ""),
         place=Place(place["file"], place["line"], place["column"], place["length"]) if place else None,
         waived=value.get("waived"),
+        layer=value.get("layer", ""),
+        provenance=Provenance(came["from"], came["key"]) if came else None,
     )
 
 
@@ -100,10 +115,14 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
     return {**found, "waived": sum(finding.waived is not None for finding in listed)}
 
 
-def _render(finding: Finding) -> str:
+def render_finding(finding: Finding) -> str:
+    """Return one finding in the form of an error, with where its field came from and why it is waived."""
     text = str(PipelineError(finding.rule, finding.message, place=finding.place, hint=finding.mend or None))
     label = finding.severity.value if finding.waived is None else f"waived {finding.severity.value}"
     text = label + text.removeprefix("error")
+    came = finding.origin or finding.provenance
+    if came is not None:
+        text += f"\n   = from {came}"
     if finding.waived is not None:
-        text += f"\n  waived: {finding.waived}"
+        text += f"\n   = waived: {finding.waived}"
     return text

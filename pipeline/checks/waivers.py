@@ -12,6 +12,9 @@ from pipeline.model.nouns import Finding, Severity
 # These say that nothing was judged, or that nothing can run: no reason makes that right.
 UNWAIVABLE = frozenset({"not-json", "runtime-refused", "rootfs-missing"})
 
+# A waiver is a word about hardening, wherever the rule belongs.
+_LAYER = "hardening"
+
 
 def apply_waivers(findings: Iterable[Finding], waive: Mapping[str, str]) -> list[Finding]:
     """Return the findings, the waived with their reason, and one more for each waiver that fits none."""
@@ -31,9 +34,8 @@ def apply_waivers(findings: Iterable[Finding], waive: Mapping[str, str]) -> list
 
 def _unused(rule: str, there: set[str]) -> Finding:
     if rule in UNWAIVABLE:
-        return Finding(
-            "waiver-unused", Severity.LOW, f"`{rule}` cannot be waived", f"waive.{rule}", "remove it"
-        )
+        message = f"`{rule}` cannot be waived"
+        return Finding("waiver-unused", Severity.LOW, message, f"waive.{rule}", "remove it", layer=_LAYER)
     message = f"the waiver of `{rule}` fits no finding"
     close = None
     if rule not in known_rules():
@@ -41,4 +43,4 @@ def _unused(rule: str, there: set[str]) -> Finding:
         # What was found here is meant more likely than what was not.
         close = suggest(rule, there) or suggest(rule, known_rules())
     mend = f"did you mean `{close}`?" if close else "remove it from `waive`"
-    return Finding("waiver-unused", Severity.LOW, message, f"waive.{rule}", mend, "spec, waive")
+    return Finding("waiver-unused", Severity.LOW, message, f"waive.{rule}", mend, "spec, waive", layer=_LAYER)

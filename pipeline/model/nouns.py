@@ -108,8 +108,30 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where a field came from: `image`, `spec`, `default` or `baseline:DATE`, and what it is called there."""
+
+    source: str
+    key: str
+
+    def __str__(self) -> str:
+        match self.source:
+            case "spec":
+                return f"the spec, {self.key}"
+            case "image":
+                return f"the image, {self.key}"
+            case "default":
+                return f"the default of {self.key}"
+        return self.source
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One judgement: the rule that spoke, how bad it is, where, why and how to mend it."""
+    """One judgement: the rule that spoke, how bad it is, where, why and how to mend it.
+
+    `place` is in config.json. `provenance` says who decided the field there; where that was a spec, `origin`
+    is the place in it, which moves with every comment and so is filled in only when a finding is shown.
+    """
 
     rule: str
     severity: Severity
@@ -119,3 +141,6 @@ class Finding:
     source: str = ""
     place: Place | None = None
     waived: str | None = None
+    layer: str = ""
+    provenance: Provenance | None = None
+    origin: Place | None = None

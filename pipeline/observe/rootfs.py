@@ -50,17 +50,21 @@ class HostLook:
         """Return the status of what is there, or None."""
         try:
             return os.stat(path, follow_symlinks=follow)
-        except OSError:
+        except (OSError, ValueError):
+            # A NUL or half a surrogate pair names nothing.
             return None
 
     def realpath(self, path: str) -> str:
         """Return the absolute path without links, as far as it is there."""
-        return os.path.realpath(path)
+        try:
+            return os.path.realpath(path)
+        except (OSError, ValueError):
+            return path
 
     def flags(self, path: str) -> frozenset[str]:
         """Return the flags of the mount at a path (statvfs(3)); none where there is nothing."""
         try:
             found = os.statvfs(path).f_flag
-        except OSError:
+        except (OSError, ValueError):
             return frozenset()
         return frozenset(name for name, bit in _FLAGS.items() if found & bit)

@@ -111,6 +111,10 @@ def opened(root: Path, path: str, flags: int = 0) -> Iterator[int]:
     """Yield a descriptor of what a path leads to in the rootfs; O_PATH: it opens nothing. Raises OSError."""
     if "\0" in path:
         raise OSError(errno.EINVAL, "a NUL byte in a path", path)
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise OSError(errno.EINVAL, "half a surrogate pair in a path", path) from None
     fd = _open(root, path, os.O_PATH | os.O_CLOEXEC | flags)
     try:
         yield fd

@@ -14,15 +14,13 @@ from pipeline.errors import PipelineError
 from pipeline.files import read_json
 from pipeline.graph import RUNTIMES, STAGES, Step
 from pipeline.model.nouns import Finding, Severity
+from pipeline.origins import read_origins, with_origin
 from pipeline.paths import BundlePaths, Project
 from pipeline.pins import Pins
-from pipeline.report.findings import placed
+from pipeline.report.judged import FAIL_ON, Judged
 
 Assess = Callable[[str], Iterable[tuple[str, str, str | None]]]
 """What the engine says of a bundle's stages now: (task, label, why it is stale or None)."""
-
-FAILS = Severity.HIGH
-"""What `validate` fails on, unless it is waived."""
 
 # An error's text is for people; what is longer than this is in the log.
 _ERROR_BYTES = 16 * 1024
@@ -95,6 +93,18 @@ class BundleReport:
         order = list(State)
         return min((stage.state for stage in self.stages if stage.builds), key=order.index)
 
+    @property
+    def judgement(self) -> Judged:
+        """What `validate` found, in the shape that all forms take."""
+        return Judged(
+            self.name, self.findings, specfile.shown(self.name), f"out/{self.name}/bundle/config.json"
+        )
+
+    @property
+    def told(self) -> Judged:
+        """The same with the mistakes of the spec, for forms that know findings only."""
+        return replace(self.judgement, findings=(*self.mistakes, *self.findings))
+
 
 def collect(project: Project, names: Iterable[str], assess: Assess | None = None) -> list[BundleReport]:
     """Read what `out/` has of these bundles and of all whose specs have errors, by name.
@@ -139,17 +149,19 @@ def _bundle(project: Project, name: str, known: _Known, mistakes: tuple[Finding,
     judgement = reader.read(paths.findings)
     findings = reader.findings(judgement, paths.findings)
     seen = {runtime: reader.smoke(paths, runtime) for runtime in RUNTIMES}
-    failed = {"validate"} if any(f.waived is None and f.severity.at_least(FAILS) for f in findings) else set()
+    failed = (
+        {"validate"} if any(f.waived is None and f.severity.at_least(FAIL_ON) for f in findings) else set()
+    )
     failed |= {f"smoke-{runtime}" for runtime, smoke in seen.items() if smoke and not smoke.sound}
     stages: dict[str, StageState] = {}
     for step in _steps(name):
         stages[step.label] = _stage(reader, step, known, stages, step.label in failed)
-    provenance = reader.read(paths.provenance)
+    origins = read_origins(project, name, reader.read(paths.provenance))
     return BundleReport(
         name,
         tuple(stages.values()),
         judgement is not None,
-        placed(project, name, findings, provenance if isinstance(provenance, dict) else {}),
+        tuple(with_origin(findings, origins)),
         tuple(
             filter(None, (_run(runtime, seen[runtime], stages[f"smoke-{runtime}"]) for runtime in RUNTIMES))
         ),

@@ -307,3 +307,36 @@ def test_the_floor_of_the_installed_runc_is_as_measured(silent: tuple[Path, dict
     write_config(folder, config)
     done = runc(folder)
     assert done.returncode == 0, done.stderr
+
+
+def runs(workspace: Workspace, *words: str) -> int:
+    """How many containers a doit makes: each has a log of its runtime, seen by a runc that counts."""
+    shim = workspace.root / "shim"
+    shim.mkdir(exist_ok=True)
+    count = shim / "count"
+    count.write_text("")
+    program = shim / "runc"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" create "*) echo x >>{count};; esac\nexec /usr/sbin/runc "$@"\n'
+    )
+    program.chmod(0o755)
+    workspace.doit(*words, PATH=f"{shim}:{os.environ['PATH']}")
+    return count.read_text().count("x")
+
+
+def test_a_dry_run_is_done_once_for_the_same_bundle(shared_workspace: Workspace) -> None:
+    spec = HELLO + "mem_limit: 60m\n"
+    shared_workspace.spec("once", spec)
+    assert runs(shared_workspace, "validate:once") == 1
+    # The judge is asked again, the runtime is not: its input is the same.
+    shared_workspace.spec("once", spec + "waive: {no-init: a test}\n")
+    assert runs(shared_workspace, "validate:once") == 0
+    assert result(shared_workspace, "once")["runtime"]["dry_run"] == "created and deleted"
+    shared_workspace.spec("once", spec.replace("60m", "61m"))
+    assert runs(shared_workspace, "validate:once") == 1
+    shared_workspace.doit("forget", "validate:once")
+    assert runs(shared_workspace, "validate:once") == 1
+    # A rootfs that somebody changed is no rootfs that was tried.
+    (shared_workspace.out / "once/bundle/rootfs/added").touch()
+    shared_workspace.spec("once", spec.replace("60m", "61m") + "waive: {rootfs-changed: a test}\n")
+    assert runs(shared_workspace, "validate:once") == 1
