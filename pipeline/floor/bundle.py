@@ -63,7 +63,7 @@ def write_config(folder: Path, profile: dict[str, Any], *, no_new_privileges: bo
 
 
 def recording(harmless: str = "reboot") -> dict[str, Any]:
-    """Return a profile that allows all but one call that nothing here makes: without a rule none is loaded."""
+    """Return a profile that allows all but a call nobody makes: without a rule none is loaded."""
     return {**_RECORDING, "syscalls": [_refusal([harmless])]}
 
 

@@ -39,7 +39,17 @@ _WRITTEN_S = 5.0
 # without (Go's src/runtime/os_linux.go, sys_linux_amd64.s: futex, rt_sigreturn, sigaltstack and mmap end the
 # program when refused; the others are its way to wait and to call threads to order).
 GO_SCHEDULER = frozenset(
-    {"futex", "getpid", "madvise", "mmap", "nanosleep", "rt_sigreturn", "sched_yield", "sigaltstack", "tgkill"}
+    {
+        "futex",
+        "getpid",
+        "madvise",
+        "mmap",
+        "nanosleep",
+        "rt_sigreturn",
+        "sched_yield",
+        "sigaltstack",
+        "tgkill",
+    }
 )
 # The head of the section .go.buildinfo (Go's src/debug/buildinfo), in every Go program.
 _GO_MARK = b"\xff Go buildinf:"
@@ -148,7 +158,7 @@ def _without(bench: Bench, call: str, seen: bool, *, quiet: bool) -> str:
         tries.append(bench.start(bundle.all_but(call), quiet=quiet))
     if not any(tries):
         return NEEDED
-    if not all(tries) or call in GO_SCHEDULER and is_go(bench.runtime.path):
+    if not all(tries) or (call in GO_SCHEDULER and is_go(bench.runtime.path)):
         return SOMETIMES
     return SEEN
 
@@ -164,7 +174,9 @@ def _widen(bench: Bench, found: dict[str, str], *, quiet: bool) -> None:
     """Two calls that stand in for one another are both only seen: find those that the floor lacks."""
     everything = [*found, *OWN_CALLS]
     if not all(bench.start(bundle.only(everything), quiet=quiet) for _ in range(TRIES)):
-        raise Unmeasurable("with all that it was seen to call, and nothing else, it does not start every time")
+        raise Unmeasurable(
+            "with all that it was seen to call, and nothing else, it does not start every time"
+        )
     kept = set(everything)
     for call in [name for name, how in found.items() if how == SEEN]:
         if all(bench.start(bundle.only(kept - {call}), quiet=quiet) for _ in range(TRIES)):

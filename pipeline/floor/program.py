@@ -49,8 +49,23 @@ def _machine() -> str:
 def _elf(code: str) -> bytes:
     text = bytes.fromhex(code)
     size = _HEADER_BYTES + len(text)
-    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, _MACHINES[_machine()], 1,
-                       _BASE + _HEADER_BYTES, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    head = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\x02\x01\x01",
+        2,
+        _MACHINES[_machine()],
+        1,
+        _BASE + _HEADER_BYTES,
+        64,
+        0,
+        0,
+        64,
+        56,
+        1,
+        64,
+        0,
+        0,
+    )
     # PT_LOAD, readable and executable.
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)
     return head + segment + text

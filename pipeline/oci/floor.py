@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError, PipelineErrors, Place, suggest
 from pipeline.files import canonical_json, compact_json, read_json, sha256_bytes
 
 if TYPE_CHECKING:
-    from pipeline.oci.seccomp import Profile, Rule
+    from pipeline.oci.seccomp import Profile
     from pipeline.yamlnodes import Document, Steps
 
 GROUP = "runtime"
@@ -31,6 +31,8 @@ _WORDS = (NEEDED, SOMETIMES, SEEN)
 _KEYS = frozenset({"runtime", "version", "sha256", "architecture", "kernel", "source", "calls"})
 _QUIET, _PRIVILEGED = "no_new_privileges", "privileged"
 _NONE = "none"
+# The group of calls that a source leaves to be answered ENOSYS (see seccomp_source).
+_PROBED = "probed"
 
 Calls = Mapping[str, str]
 
@@ -92,8 +94,11 @@ def read_floors(path: Path) -> tuple[Floor, ...]:
 
 def content(floors: Iterable[Floor]) -> bytes:
     """Return the file's canonical bytes."""
-    ordered = sorted(floors, key=lambda f: (f.runtime, numbers(f.version), f.version, f.sha256))
-    return canonical_json({"version": VERSION, "floors": [floor.to_json() for floor in ordered]})
+    return canonical_json({"version": VERSION, "floors": [floor.to_json() for floor in _ordered(floors)]})
+
+
+def _ordered(floors: Iterable[Floor]) -> list[Floor]:
+    return sorted(floors, key=lambda f: (f.runtime, numbers(f.version), f.version, f.sha256))
 
 
 def merged(floors: Iterable[Floor], new: Floor) -> tuple[Floor, ...]:
@@ -109,6 +114,11 @@ def relevant(floors: Iterable[Floor]) -> str:
         for f in floors
     )
     return sha256_bytes(compact_json(values))
+
+
+def names(floors: Iterable[Floor]) -> frozenset[str]:
+    """Return the runtimes that have a floor."""
+    return frozenset(floor.runtime for floor in floors)
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -182,11 +192,13 @@ def with_floor(profile: Profile, floors: Sequence[Floor], wanted: Wanted) -> Pro
         raise PipelineErrors(errors)
     if not calls:
         return profile
-    there = {rule.name for rule in profile.rules}
-    rules = [_rule(name, runtimes) for name, runtimes in calls.items() if name not in there]
-    labels = ", ".join(dict.fromkeys(label for runtimes in calls.values() for label in runtimes))
+    # What is answered ENOSYS only because programs try it first gives way to what a runtime needs.
+    kept = tuple(rule for rule in profile.rules if rule.group != _PROBED or rule.name not in calls)
+    profile = replace(profile, rules=kept)
+    there = {rule.name for rule in kept}
+    labels = ", ".join(dict.fromkeys(f.label for f in _ordered(floors) if wanted.takes(f.runtime)))
     reason = f"what {labels} call between loading the filter and starting a program"
-    return replace(profile, groups={**profile.groups, GROUP: reason}, rules=(*profile.rules, *rules))
+    return profile.with_group(GROUP, reason, calls.keys() - there)
 
 
 def union(floors: Iterable[Floor], wanted: Wanted) -> dict[str, list[str]]:
@@ -195,23 +207,13 @@ def union(floors: Iterable[Floor], wanted: Wanted) -> dict[str, list[str]]:
     Bundles of this project always have noNewPrivileges, so what is needed without it does not count.
     """
     found: dict[str, list[str]] = {}
-    for floor in sorted(floors, key=lambda f: (f.runtime, numbers(f.version))):
+    for floor in _ordered(floors):
         if wanted.takes(floor.runtime):
             for name in sorted(floor.wanted(no_new_privileges=True)):
                 found.setdefault(name, [])
                 if floor.label not in found[name]:
                     found[name].append(floor.label)
     return dict(sorted(found.items()))
-
-
-def _rule(name: str, runtimes: list[str]) -> Rule:
-    from pipeline.oci.seccomp import ArgumentTest, Rule
-    from pipeline.oci.seccomp_tables import NAMESPACE_FLAGS
-
-    reason = f"needed by {', '.join(runtimes)}"
-    # A runtime that makes a thread so late makes no namespace with it.
-    safe = ArgumentTest(0, NAMESPACE_FLAGS, (0,), "argument 0 without the flags that make namespaces")
-    return Rule(name, GROUP, tests=(safe,) if name == "clone" else (), reason=reason)
 
 
 def _reserved(profile: Profile, wanted: Wanted) -> Iterator[PipelineError]:
@@ -226,14 +228,14 @@ def _reserved(profile: Profile, wanted: Wanted) -> Iterator[PipelineError]:
 
 def _denied(profile: Profile, calls: Mapping[str, list[str]], wanted: Wanted) -> Iterator[PipelineError]:
     allowed = {rule.name for rule in profile.rules if rule.error is None}
-    denied = {rule.name: rule.error for rule in profile.rules if rule.error is not None}
-    for name in sorted(calls.keys() & denied.keys() - allowed):
+    denied = {r.name for r in profile.rules if r.error is not None and r.group != _PROBED}
+    for name in sorted(calls.keys() & denied - allowed):
         places = list(_denials(wanted, name))
         yield PipelineError(
             "floor-denied",
             f"`{name}` is denied, and {', '.join(calls[name])} cannot start a program without it",
             place=places[0] if places else None,
-            hint="remove the denial, or say which runtimes the profile is for: `floor: [crun]`, `floor: none`",
+            hint="remove the denial, or say which runtimes the profile is for, as in `floor: [crun]`",
         )
 
 
@@ -243,8 +245,8 @@ def _denials(wanted: Wanted, name: str) -> Iterator[Place]:
     top = document.value.get("deny") if document else None
 
     def walk(value: Any, steps: Steps) -> Iterator[Steps]:
-        children = value.items() if isinstance(value, dict) else enumerate(value)
-        for step, child in children if isinstance(value, dict | list) else ():
+        children = value.items() if isinstance(value, dict) else ()
+        for step, child in enumerate(value) if isinstance(value, list) else children:
             yield from walk(child, (*steps, step))
         if value == name:
             yield steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from pipeline.checks.text import cleaned, counts, finding_value, render_findings
 from pipeline.checks.waivers import apply_waivers
 from pipeline.examine import examine
 from pipeline.files import canonical_json, changed_from, read_json, read_record, sha256_file
+from pipeline.hostfloor import known_floor
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import host_facts
@@ -44,6 +46,7 @@ def build(work: Work) -> Output:
     runtime = registry.get(_RUNTIME)
     version = work.tool_version(_RUNTIME)
     host = host_facts(runtime.name, version, found_runtimes(work.project, work.parts["tools"]))
+    host = replace(host, floor=known_floor(work.project, runtime, version))
     seen: dict[str, object] = {}
     judged = in_profile(_findings(work, host, seen), work.spec.hardening.profile)
     findings = apply_waivers(judged, work.spec.waive)

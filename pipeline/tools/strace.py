@@ -15,11 +15,12 @@ _BEGUN = re.compile(r"([a-z_0-9]+)\((.*)", re.DOTALL)
 _RESUMED = re.compile(r"<\.\.\. ([a-z_0-9]+) resumed>(.*)", re.DOTALL)
 _UNFINISHED = " <unfinished ...>"
 # The last ` = ` outside of brackets ends the arguments; what follows begins with a number, or is `?`.
-_RESULT = re.compile(r"\) += (-?\d+|0x[0-9a-f]+|\?)(.*)$")
+_RESULT = re.compile(r"(.*)\) += (-?\d+|0x[0-9a-f]+|\?)(.*)$")
 _ERROR = re.compile(r" (E[A-Z0-9]+) ")
 _TRANSLATED = re.compile(r"/\* (\d+) in strace's PID NS \*/")
 _PAUSE_S = 0.02
-# seccomp(2), prctl(2): SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, PR_SET_SECCOMP, SECCOMP_MODE_FILTER.
+# seccomp(2): SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC.
+# prctl(2): PR_SET_SECCOMP, SECCOMP_MODE_FILTER.
 _SET_MODE_FILTER = 1
 _FLAG_TSYNC = 1
 _PR_SET_SECCOMP = 22
@@ -114,16 +115,16 @@ def read_calls(lines: Iterable[str]) -> Iterator[Call]:
 
 
 def _call(thread: int, process: str, name: str, text: str) -> Call:
-    end = _RESULT.search(text)
+    end = _RESULT.match(text)
     if end is None:
         return Call(thread, process, name, _split(text))
-    made = Call(thread, process, name, _split(text[: end.start()]))
-    if end[1] == "?":
+    made = Call(thread, process, name, _split(end[1]))
+    if end[2] == "?":
         return made
     # umask(2) answers in octal, as C writes it.
-    value = int(end[1], 8) if re.fullmatch("0[0-7]+", end[1]) else int(end[1], 0)
-    error = _ERROR.match(end[2]) if value < 0 else None
-    child = _TRANSLATED.search(end[2])
+    value = int(end[2], 8) if re.fullmatch("0[0-7]+", end[2]) else int(end[2], 0)
+    error = _ERROR.match(end[3]) if value < 0 else None
+    child = _TRANSLATED.search(end[3])
     number = int(child[1]) if child else value
     makes = name in ("clone", "clone3", "fork", "vfork") and value > 0
     return replace(made, result=value, error=error[1] if error else "", child=number if makes else None)
@@ -151,7 +152,8 @@ def wait_until_written(log: Path, timeout_s: float) -> bool:
     """Wait until every process in the log has ended, so that nothing more is written; False if time is up."""
     end = time.monotonic() + timeout_s
     while True:
-        seen, ended = set(), set()
+        seen: set[str] = set()
+        ended: set[str] = set()
         for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
             match = _LINE.match(line)
             if match is not None:
