@@ -74,6 +74,10 @@ def task_doctor() -> tasks.Task:
     return commands.doctor(make)
 
 
+def task_floor() -> tasks.Task:
+    return commands.floor(make)
+
+
 def task_report() -> tasks.Task:
     return commands.report(make)
 

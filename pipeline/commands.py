@@ -237,6 +237,29 @@ def doctor(make: Makefile) -> Task:
     return _reading(make, "doctor", tell, "what this host can do, and how to mend what it cannot")
 
 
+def floor(make: Makefile) -> Task:
+    """`doit floor [RUNTIME…] [--json]`"""
+
+    def tell() -> None:
+        from pipeline.floor.command import chosen, measure_floors
+
+        told = []
+        try:
+            runtimes = chosen(make.selection.words)
+        except PipelineError as error:
+            if error.code == "usage":
+                make.refuse(error)
+            raise
+        for answer in measure_floors(make.project, runtimes, make.console.note):
+            told.append(answer.to_json())
+            if "json" not in make.selection.options:
+                _say(make, answer.lines())
+        if "json" in make.selection.options:
+            _print_json(make, {"version": 1, "floors": told})
+
+    return _reading(make, "floor", tell, "measure what each runtime itself calls under a seccomp filter")
+
+
 def report(make: Makefile) -> Task:
     """`doit report`"""
 
@@ -375,4 +398,7 @@ def _print_json(make: Makefile, value: Any) -> None:
     make.console.line(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-__all__ = ["check", "doctor", "explain", "new", "outdated", "report", "status", "update", "verify"]
+__all__ = [
+    *("check", "doctor", "explain", "floor", "new"),
+    *("outdated", "report", "status", "update", "verify"),
+]

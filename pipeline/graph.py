@@ -59,7 +59,7 @@ STAGES: dict[str, Stage] = {
             tools=("libseccomp",),
             reads=(),
             outputs={"seccomp": "seccomp"},
-            host=("profile", "page"),
+            host=("profile", "page", "floor"),
         ),
         Stage(
             "spec",
@@ -86,7 +86,7 @@ STAGES: dict[str, Stage] = {
             tools=(*RUNTIMES, "libseccomp"),
             reads=("unpack", "seccomp", "spec"),
             outputs={"findings.json": "validate/findings.json"},
-            host=("kernel", "limits", "ids", "binds", "devices", "way", "pin"),
+            host=("kernel", "limits", "ids", "binds", "devices", "way", "pin", "floor"),
             needs_root=True,
         ),
         Stage(

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import PipelineError
 from pipeline.files import sha256_bytes
 from pipeline.paths import Project
 
@@ -95,6 +96,22 @@ def _pin(project: Project, _bundle: str, spec: Spec) -> str:
     return _content(project.seccomp_sources / f"{spec['seccomp']}.pinned.json")
 
 
+def _floor(project: Project, _bundle: str, _spec: Spec) -> str:
+    """What is known of the runtimes' own needs, without the notes beside it."""
+    return _known_floor(project.floors)
+
+
+@cache
+def _known_floor(path: Path) -> str:
+    from pipeline.oci.floor import read_floors, relevant
+
+    try:
+        return relevant(read_floors(path))
+    except PipelineError:
+        # The stage meets the same fault, and says it.
+        return _content(path)
+
+
 def _page(_project: Project, _bundle: str, _spec: Spec) -> dict[str, str]:
     return _known_page()
 
@@ -176,6 +193,7 @@ _FACTS: dict[str, Callable[[Project, str, Spec], Any]] = {
     "limits": _limits,
     "profile": _profile,
     "pin": _pin,
+    "floor": _floor,
     "page": _page,
     "binds": _binds,
     "bind_files": _bind_files,

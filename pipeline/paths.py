@@ -93,6 +93,7 @@ class Project:
         self.specs = root / "specs"
         self.lock_file = self.specs / "lock.json"
         self.seccomp_sources = self.specs / "seccomp"
+        self.floors = self.seccomp_sources / "floors.json"
         self.out = root / "out"
         self.report = self.out / "report"
         self.state = self.out / ".state"

@@ -62,7 +62,13 @@ def unknown(what: str, word: str, known: Collection[str]) -> PipelineError:
 
 def check_privilege(selection: Selection, project: Project) -> None:
     """Refuse what an ordinary user cannot build. Raises PipelineError `needs-root`."""
-    if os.geteuid() == 0 or not selection.builds:
+    if os.geteuid() == 0:
+        return
+    if selection.reader == "floor":
+        raise PipelineError(
+            "needs-root", "floor needs root: it starts containers with mapped ids", hint="run it with sudo"
+        )
+    if not selection.builds:
         return
     asked = [task for task in selection.tasks if task.partition(":")[0] in (*_for_root(), "bundle")]
     if not asked:

@@ -56,7 +56,7 @@ def drift(project: Project, name: str) -> ProfileDrift:
 def drift_kept(project: Project, name: str, parts: Mapping[str, Any]) -> ProfileDrift | None:
     """Return the same, from a cache if it was asked for the same key before: finding out means to compile.
 
-    `parts` are those of the key of `validate`, which hold all that the answer depends on. None for no profile.
+    `parts` are those of the key of `validate`, which hold all that it depends on. None for no profile.
     """
     if name == UNCONFINED:
         return None

@@ -37,12 +37,13 @@ READERS: Mapping[str, Mapping[str, bool]] = {
     "seccomp-diff": {"json": False, "exit-code": False},
     "seccomp-accept": {"reason": True},
     "verdicts": {"arch": True, "json": False},
+    "floor": {"json": False},
 }
 """Tasks that take the rest of the command line as their own: their options, and whether one has a value."""
 _NAMELESS = ("doctor", "report")
 _OF_BUNDLES = ("status", "explain", "check", "verify", "update", "outdated")
 _CONFIG = "config:"
-_WRITERS = ("update", "report")
+_WRITERS = ("update", "report", "floor")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Makefile:
             self.selection, self.engine, self.loaded.broken, self.console.line, self.console.error
         )
         preflight.announce(self.selection, self._unpinned, self.console.line)
-        if self.selection.builds:
+        if self.selection.builds or self.selection.reader == "floor":
             sweep(self.engine, self.console.line, self.console.note)
             tidy_up_with(self.engine.sweep)
         if self.project.is_ours:

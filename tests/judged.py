@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from pipeline.checks.form import read_form
 from pipeline.checks.index import judge
-from pipeline.checks.subject import HostFacts, ImageFacts, Intent, Subject
+from pipeline.checks.subject import HostFacts, ImageFacts, Intent, RuntimeFloor, Subject
 from pipeline.model.nouns import Finding, Severity
 
 BASE = 2_000_000_000
@@ -26,6 +26,18 @@ FOLDER = "/srv/box"
 ALL_CAPABILITIES = frozenset(
     {"CAP_CHOWN", "CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SETUID"}
 )
+
+
+FLOOR = RuntimeFloor(
+    of="runc 1.1.5",
+    exact=True,
+    needed={
+        True: frozenset("close execve fstatfs getdents64 openat write".split()),
+        False: frozenset("capset close execve fstatfs getdents64 openat prctl setuid write".split()),
+    },
+    sometimes=dict.fromkeys((True, False), frozenset("futex mmap rt_sigreturn sigaltstack".split())),
+)
+"""What runc needs of a filter, as far as the tests go."""
 
 
 @dataclass
@@ -286,6 +298,7 @@ class Case:
             architecture="amd64",
             runtime="runc",
             runtime_version="1.1.5",
+            floor=FLOOR,
         )
     )
     image: ImageFacts | None = None

@@ -25,7 +25,7 @@ from pipeline.oci.seccomp_extends import extended
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.oci.seccomp_tables import ESCAPES, NAMESPACE_FLAGS, NEWER_CALLS, NEWER_FORMS, PROBED
 from pipeline.paths import Project
-from pipeline.stages.seccomp import syscall_table
+from pipeline.stages.seccomp import read_named, syscall_table
 from pipeline.tools import libseccomp
 from pipeline.tools.libseccomp import Architecture
 from pipeline.yamlnodes import parse
@@ -46,7 +46,8 @@ def table() -> SyscallTable:
 
 
 def shipped(name: str, table: SyscallTable) -> Profile:
-    return read_profile((SOURCES / f"{name}.yaml").read_bytes(), f"specs/seccomp/{name}.yaml", table)
+    """The profile as it is compiled: with what the runtimes need."""
+    return read_named(name, SOURCES, SOURCES.parent.parent)
 
 
 def cases(expected: str) -> list[str]:

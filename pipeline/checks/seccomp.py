@@ -1,6 +1,6 @@
 """What a seccomp profile refuses that is needed, and whether it is for this machine.
 
-Sources: seccomp(2), libseccomp's seccomp_rule_add(3), runc and crun as measured (see seccomp_floor).
+Sources: seccomp(2), libseccomp's seccomp_rule_add(3), and what was measured (see seccomp_floor).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pipeline.checks import seccomp_floor as floor
 from pipeline.checks.program import Loader, interpreter_name, loader_of
 from pipeline.checks.seccomp_verdict import ESCAPES, PASSING, profile_of, refused
-from pipeline.checks.subject import CRITICAL, HIGH, LOW, MEDIUM, Findings, Subject
+from pipeline.checks.subject import CRITICAL, HIGH, INFO, LOW, MEDIUM, Findings, RuntimeFloor, Subject
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime_resources import Seccomp
@@ -66,31 +66,31 @@ def confined(subject: Subject) -> Findings:
 
 
 def runtime_needs(subject: Subject) -> Findings:
-    """The runtime itself can go on after it has loaded the filter."""
-    profile = profile_of(subject)
-    if profile is None:
+    """The runtime itself can go on after it has loaded the filter, by the floor measured of it."""
+    profile, known = profile_of(subject), subject.host.floor
+    if profile is None or known is None:
         return
     host, quiet = subject.host, bool(subject.process.no_new_privileges)
-    needed = floor.runtime_floor(host.runtime, host.runtime_version, no_new_privileges=quiet)
-    missing = refused(profile, floor.native(needed, host.architecture))
+    if not known.exact:
+        yield _unmeasured(known, f"{host.runtime} {host.runtime_version}", host.runtime)
+    source = f"measured with {known.of}"
+    missing = refused(profile, known.needed.get(quiet, frozenset()))
     if missing:
         calls = ", ".join(missing)
         message = f"{host.runtime} {host.runtime_version} itself needs {calls} before it starts the program"
-        mend = f"allow {', '.join(missing)}"
-        yield Finding(
-            "seccomp-blocks-runtime", HIGH, message, _PATH, mend, "measured; see checks/seccomp_floor.py"
-        )
-    shaky = refused(profile, floor.GO_RUNTIME) if host.runtime == "runc" else []
+        yield Finding("seccomp-blocks-runtime", HIGH, message, _PATH, f"allow {calls}", source)
+    shaky = refused(profile, known.sometimes.get(quiet, frozenset()))
     if shaky:
-        message = f"runc is a Go program that now and then needs {', '.join(shaky)}: some starts would fail"
-        yield Finding(
-            "seccomp-blocks-runtime-sometimes",
-            MEDIUM,
-            message,
-            _PATH,
-            f"allow {', '.join(shaky)}",
-            "measured",
-        )
+        calls = ", ".join(shaky)
+        message = f"{host.runtime} now and then needs {calls}: some starts would fail"
+        yield Finding("seccomp-blocks-runtime-sometimes", MEDIUM, message, _PATH, f"allow {calls}", source)
+
+
+def _unmeasured(known: RuntimeFloor, here: str, runtime: str) -> Finding:
+    instead = f"judged by that of {known.of}" if known.of else "nothing is judged by it"
+    message = f"what this {here} itself needs under a filter was not measured; {instead}"
+    mend = f"doit floor {runtime}"
+    return Finding("floor-unmeasured", INFO, message, _PATH, mend, "runtimes differ by version and build")
 
 
 def program_needs(subject: Subject) -> Findings:

@@ -49,6 +49,20 @@ class HostView(Protocol):
 
 
 @dataclass(frozen=True)
+class RuntimeFloor:
+    """The calls that a runtime needs under a filter, by noNewPrivileges: always, and in some starts.
+
+    `of` is the runtime and version that it was found with, empty where nothing is known; `exact` when that
+    is the very program which this host has.
+    """
+
+    of: str = ""
+    exact: bool = False
+    needed: Mapping[bool, frozenset[str]] = field(default_factory=dict)
+    sometimes: Mapping[bool, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """What this host has. Sizes in bytes; `hard_limits` by name (`NOFILE`), 2**64-1 for none.
 
@@ -78,6 +92,7 @@ class HostFacts:
     kernel: tuple[int, ...] = ()
     apparmor_profiles: frozenset[str] | None = None
     listening: frozenset[tuple[str, str, int]] = frozenset()
+    floor: RuntimeFloor | None = None
 
 
 @dataclass(frozen=True)

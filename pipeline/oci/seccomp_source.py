@@ -16,7 +16,7 @@ from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES, PROBED
 from pipeline.yamlnodes import Document, Steps, parse
 
 _GROUP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_TOP = ("description", "extends", "default", "drop", "groups", "deny")
+_TOP = ("description", "extends", "default", "floor", "drop", "groups", "deny")
 _KILLS = ("kill", "kill_thread", "scmp_act_kill", "scmp_act_kill_thread")
 _PROBED = "probed"
 

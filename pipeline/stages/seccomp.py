@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError, suggest
 from pipeline.files import canonical_json, sha256_bytes, write_atomic
+from pipeline.graph import RUNTIMES
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Platform
 from pipeline.oci import verdicts
+from pipeline.oci.floor import names, read_floors, read_wanted, union, with_floor
 from pipeline.oci.seccomp import Profile, SyscallTable, architectures, oci_profile, resolution
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.oci.seccomp_tables import ARCHITECTURE_NAMES
+from pipeline.paths import Project
 from pipeline.report.verdicts import render
 from pipeline.source import read_source
 from pipeline.tools import libseccomp
@@ -46,7 +49,7 @@ def build(work: Work) -> Output:
     (here,) = architectures(Platform.parse(work.spec.platform))
     profile = read_named(name, work.project.seccomp_sources, work.project.root)
     made = compiled(profile, work.spec.cap_add)
-    resolved = _resolve(profile, made)
+    resolved = {**_resolve(profile, made), "floor": floor_table(name, work.project)}
     write_atomic(outputs / "profile.json", canonical_json(made.documents[here]))
     write_atomic(outputs / "resolved.json", canonical_json(resolved))
     for short, arch in ARCHITECTURE_NAMES.items():
@@ -113,7 +116,16 @@ def read_named(name: str, folder: Path, root: Path) -> Profile:
             f"there is no seccomp profile `{name}` ({shown})",
             hint=f"did you mean `{meant}`?" if meant else f"there are: {', '.join(sources) or 'none'}",
         )
-    return read_profile(sources[name], str(shown), syscall_table(), sources)
+    profile = read_profile(sources[name], str(shown), syscall_table(), sources)
+    floors = read_floors(folder / "floors.json")
+    return with_floor(profile, floors, read_wanted(sources[name], str(shown), {*RUNTIMES, *names(floors)}))
+
+
+def floor_table(name: str, project: Project) -> dict[str, list[str]]:
+    """Return each call that the profile takes in for a runtime's sake, with the runtimes that need it."""
+    floors = read_floors(project.floors)
+    source = read_source(project.seccomp_sources / f"{name}.yaml", name)
+    return union(floors, read_wanted(source, name, {*RUNTIMES, *names(floors)}))
 
 
 def compiled(profile: Profile, capabilities: Collection[str] = ()) -> Compiled:

@@ -78,6 +78,7 @@ def _judge(
     from pipeline.checks.scoring import in_profile
     from pipeline.checks.waivers import apply_waivers
     from pipeline.examine import examine
+    from pipeline.hostfloor import known_floor
     from pipeline.observe.host import host_facts
     from pipeline.runtimefacts import found_runtimes
     from pipeline.seccomppins import drift_kept
@@ -86,7 +87,9 @@ def _judge(
     drift = drift_kept(work.project, work.spec.seccomp, work.parts)
     facts = known(work.paths, work.spec, work.facts("spec"), work.facts("unpack"), entries, changed, drift)
     runtimes = found_runtimes(work.project, work.parts["tools"])
-    host = host_facts(runtime.name, work.tool_version(_RUNTIME), runtimes)
+    version = work.tool_version(_RUNTIME)
+    host = host_facts(runtime.name, version, runtimes)
+    host = replace(host, floor=known_floor(work.project, runtime, version))
     found = in_profile(
         examine(work.paths.config, name, host, **facts, cache=seen), work.spec.hardening.profile
     )

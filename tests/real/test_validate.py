@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.checks import seccomp_floor
 from pipeline.examine import examine
 from pipeline.model.nouns import Finding, Severity
 from pipeline.observe.host import held_capabilities, host_facts
@@ -268,45 +265,6 @@ def runc(folder: Path) -> subprocess.CompletedProcess[str]:
         )
     finally:
         subprocess.run(["runc", "delete", "--force", name], capture_output=True, timeout=60)
-
-
-@pytest.fixture
-def silent(open_path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A bundle whose program makes one call, exit_group, and so needs nothing for itself."""
-    config = make_bundle(open_path, ["/bin/silent"])
-    code = bytes.fromhex("31ffb8e70000000f05")  # xor edi, edi; mov eax, 231; syscall
-    program = open_path / "rootfs/bin/silent"
-    base = 0x400000
-    head = elf()
-    loaded = head[:24] + (base + 120).to_bytes(8, "little") + head[32:64]
-    segment = (1).to_bytes(4, "little") + (5).to_bytes(4, "little")
-    for value in (0, base, base, 120 + len(code), 120 + len(code), 4096):
-        segment += value.to_bytes(8, "little")
-    program.write_bytes(loaded + segment + code)
-    program.chmod(0o755)
-    os.chown(program, BASE, BASE)
-    yield open_path, config
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the measuring program is x86_64 code")
-def test_the_floor_of_the_installed_runc_is_as_measured(silent: tuple[Path, dict[str, Any]]) -> None:
-    """Each call of the table, refused alone, prevents the start; all others may be refused at once."""
-    folder, config = silent
-    version = registry.get("runc").version().number
-    floor = seccomp_floor.runtime_floor("runc", version, no_new_privileges=True)
-    for call in sorted(floor):
-        refusal = {"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
-        config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refusal]}
-        write_config(folder, config)
-        assert runc(folder).returncode != 0, call
-    allowed = sorted(floor | seccomp_floor.GO_RUNTIME | {"exit_group"})
-    config["linux"]["seccomp"] = {
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "syscalls": [{"names": allowed, "action": "SCMP_ACT_ALLOW"}],
-    }
-    write_config(folder, config)
-    done = runc(folder)
-    assert done.returncode == 0, done.stderr
 
 
 def runs(workspace: Workspace, *words: str) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -43,8 +44,9 @@ class RuntimeRefused(PipelineError):
 class Container:
     """A container of our own: `cooperage-NAME-XXXXXXXX`, created on entry, removed on exit.
 
-    `scratch` is a folder for small files of the runtime; `log` gets what the container prints. After the
-    block, `left` names what could not be removed. Entry raises RuntimeRefused.
+    `scratch` is a folder for small files of the runtime; `log` gets what the container prints. `before`
+    gives the words that go before a verb's (`create`, `exec`), to watch it; a verb gets `patience_s`. After
+    the block, `left` names what could not be removed. Entry raises RuntimeRefused.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class Container:
         project: Project,
         scratch: Path,
         log: Path | None = None,
+        before: Callable[[str], list[Argument]] = lambda verb: [],
+        patience_s: float = _VERB_TIMEOUT_S,
     ) -> None:
         self.id = f"cooperage-{name}-{os.urandom(4).hex()}"
         self.runtime = runtime
@@ -68,6 +72,8 @@ class Container:
         self._project = project
         self._scratch = scratch
         self._log = log
+        self._before = before
+        self._patience_s = patience_s
         self._pidfd = -1
         self._namespaces: dict[int, int] = {}
         self._held: HeldRecord | None = None
@@ -114,7 +120,8 @@ class Container:
         mark = os.urandom(4).hex()
         process_file, pid_file = (self._scratch / f"{self.id}-{mark}.{kind}" for kind in ("json", "exec"))
         process_file.write_text(json.dumps(process))
-        words = self.runtime.exec(self.id, process_file, pid_file, self._runtime_log)
+        exec_words = self.runtime.exec(self.id, process_file, pid_file, self._runtime_log)
+        words = [*self._before("exec"), *exec_words]
         try:
             return call(words, timeout_s)
         except ToolFailed:
@@ -149,7 +156,7 @@ class Container:
             self.output = Output(self._log)
         pid_file = self._scratch / f"{self.id}.pid"
         words = self.runtime.create(self.id, self.bundle, pid_file, self._runtime_log)
-        self._must("create", words, output_fd=self.output.write_fd)
+        self._must("create", [*self._before("create"), *words], output_fd=self.output.write_fd)
         self.output.close_writer()
         try:
             self.pid = int(pid_file.read_text())
@@ -202,7 +209,8 @@ class Container:
         self, verb: str, words: list[Argument], output_fd: int | None = None, *, removal: bool = False
     ) -> Result:
         try:
-            result = call(words, _VERB_TIMEOUT_S, output_fd, removal=removal)
+            patience_s = _VERB_TIMEOUT_S if removal else self._patience_s
+            result = call(words, patience_s, output_fd, removal=removal)
         except ToolFailed as error:
             result = error.result
         self.timings_ms[verb] = round(result.seconds * 1000, 1)
