@@ -142,6 +142,13 @@ TABLE: list[tuple[str, Change, Change]] = [
         grant("CAP_CHOWN", kinds=("bounding", "permitted", "inheritable", "effective", "ambient")),
     ),
     ("capability-duplicate", grant("CAP_CHOWN", "CAP_CHOWN"), grant("CAP_CHOWN", "CAP_KILL")),
+    ("program-relative", put("process.args", ["bin/serve"]), put("process.args", ["serve"])),
+    ("env-no-path", put("process.env", ["HOME=/home/box"]), put("process.env", ["PATH="])),
+    (
+        "rlimit-too-small",
+        put("process.rlimits.1", {"type": "RLIMIT_NOFILE", "soft": 0, "hard": 1024}),
+        put("process.rlimits.1", {"type": "RLIMIT_NOFILE", "soft": 4, "hard": 4}),
+    ),
     # scheduling
     ("scheduler-policy", scheduler(policy="SCHED_ISO"), scheduler(policy="SCHED_IDLE")),
     *(

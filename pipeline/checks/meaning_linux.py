@@ -144,7 +144,7 @@ def temporary_files(subject: Subject) -> Findings:
             f"all tmpfs together may hold {total >> 20} MiB, above the memory limit of {limit >> 20} MiB"
         )
         mend = "files there can get the program killed: lower `size=` or raise `mem_limit`"
-        yield Finding("tmpfs-above-memory", LOW, message, "mounts", mend, "tmpfs(5)")
+        yield Finding("tmpfs-above-memory", MEDIUM, message, "mounts", mend, "tmpfs(5)")
 
 
 def cpu(subject: Subject) -> Findings:

@@ -34,6 +34,8 @@ _RLIMITS = frozenset(
 _IPC_SYSCTLS = frozenset(
     f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
+# Its three standard streams and one file to read; one process, which is itself; a stack of a few pages.
+_LEAST = {"RLIMIT_NOFILE": 4, "RLIMIT_NPROC": 1, "RLIMIT_STACK": 16384}
 _LARGEST_ID = 2**31 - 1
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
@@ -45,6 +47,10 @@ def arguments(subject: Subject) -> Findings:
     elif not subject.process.args or not subject.process.args[0]:
         mend = "name the program: `command:` in the spec"
         yield Finding("no-program", HIGH, "`process.args` names no program", "process.args", mend)
+    elif "/" in subject.process.args[0] and not subject.process.args[0].startswith("/"):
+        message = f"`{subject.process.args[0]}` is relative to the working directory: PATH is not asked"
+        mend = "write the whole path"
+        yield Finding("program-relative", MEDIUM, message, "process.args[0]", mend, "execvp(3)")
 
 
 def working_directory(subject: Subject) -> Findings:
@@ -69,6 +75,15 @@ def environment(subject: Subject) -> Findings:
             message = f"`{name}` is there twice: which one counts depends on the program"
             yield Finding("env-duplicate", LOW, message, path, "keep one", "environ(7)")
         seen.add(name)
+
+
+def search_path(subject: Subject) -> Findings:
+    """There is a PATH: without one each program has its own idea of where others are (execvp(3))."""
+    if subject.config.process and "PATH" not in subject.environment:
+        message = (
+            "there is no PATH: what the program starts by name is looked for in places of its own choice"
+        )
+        yield Finding("env-no-path", MEDIUM, message, "process", "add PATH=/usr/bin:/bin", "execvp(3)")
 
 
 def capabilities(subject: Subject) -> Findings:
@@ -144,6 +159,10 @@ def rlimits(subject: Subject) -> Findings:
         if limit.soft > limit.hard:
             message = f"{limit.type}: the soft limit {limit.soft} is above the hard limit {limit.hard}"
             yield Finding("rlimit-soft-above-hard", HIGH, message, f"{path}.soft", "", "getrlimit(2)")
+        least = _LEAST.get(limit.type, 0)
+        if limit.hard < least or limit.soft < least:
+            message = f"{limit.type} {min(limit.soft, limit.hard)}: no program starts with fewer than {least}"
+            yield Finding("rlimit-too-small", HIGH, message, path, "", "getrlimit(2)")
         seen.add(limit.type)
 
 
