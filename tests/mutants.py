@@ -90,7 +90,7 @@ def shipped(name: str) -> Case:
         case.tree.put(target, folder() if stat.S_ISDIR(entry.mode) or mount["type"] != "bind" else file())
     for path in ("/home/box", "/www", config["process"]["cwd"]):
         case.tree.put(path, folder())
-    case.change_facts(thermal_cpus=0)
+    case.change_facts(thermal_cpus=16)
     return case
 
 
@@ -129,7 +129,8 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
             if value != _at(config, way) or type(value) is not type(_at(config, way)):
                 yield _changed(config, operator, path, _setting(way, value))
         if isinstance(_at(config, way[:-1]), dict):
-            yield _changed(config, "drop", path, _dropping(way))
+            if not _is_idle(config, path, way):
+                yield _changed(config, "drop", path, _dropping(way))
             for operator, key in _names(str(way[-1])):
                 yield _changed(config, operator, path, _renaming(way, key))
         elif _matters_alone(path):
@@ -139,6 +140,24 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
         changed = copy.deepcopy(config)
         change(changed)
         yield Mutant(operator, path, json.dumps(changed, indent=2))
+
+
+def _is_idle(config: Any, path: str, way: tuple[Any, ...]) -> bool:
+    """True where the absence of a field means exactly what it says: the mutant would be the same config.
+
+    A source that is a dummy, a type beside `bind`, no second value beside 0, EPERM, 100 ms, `rwm`, the
+    machine's own architecture, an empty set of capabilities (runtime-spec, config.md and config-linux.md).
+    """
+    value, parent = _at(config, way), _at(config, way[:-1])
+    if path.startswith("mounts[") and path.endswith(".source"):
+        return bool(parent["type"] != "bind")
+    if path.startswith("mounts[") and path.endswith(".type"):
+        return value == "bind" and "bind" in parent["options"]
+    same = (
+        *(("valueTwo", 0), ("defaultErrnoRet", 1), ("period", 100000), ("access", "rwm")),
+        ("architectures", ["SCMP_ARCH_X86_64"]),
+    )
+    return (way[-1], value) in same or (way[:2] == ("process", "capabilities") and value == [])
 
 
 def _places(value: Any, path: str, way: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -175,7 +194,7 @@ def _values(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_word(path: str) -> bool:
-    words = (".type", ".action", ".op", "defaultAction", "rootfsPropagation", ".access", ".names[0]")
+    words = (".type", ".action", ".op", "defaultAction", "rootfsPropagation", ".names[0]")
     return path.endswith(words) or ".options[" in path or ".architectures[" in path
 
 

@@ -1,9 +1,9 @@
-"""What config.json names on the host, and whether it is there: devices, hooks, interfaces, pages, modules.
+"""What config.json names on the host, and whether it is there: devices, hooks, interfaces, huge pages.
 
 A bundle may be meant for another host, so what only this one lacks weighs medium.
 
 Sources: runtime-spec config.md and config-linux.md; runc's code for devices in a user namespace, and its
-checks cgroups and security. What runc 1.1.5 and crun 1.8.1 do was measured.
+check of cgroups. What runc 1.1.5 and crun 1.8.1 do was measured.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import os
 import stat
 
 from pipeline.checks.meaning_linux import hooks, resources
-from pipeline.checks.number_lists import numbers
-from pipeline.checks.subject import LOW, MEDIUM, Findings, Subject
+from pipeline.checks.subject import MEDIUM, Findings, Subject
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime import Device
 
@@ -66,17 +65,6 @@ def _inside(subject: Subject, path: str) -> os.stat_result | None:
         return None
 
 
-def processors(subject: Subject) -> Findings:
-    """The processors that are named are there (cpuset: others make both runtimes fail)."""
-    cpu = resources(subject).cpu
-    listed = numbers(cpu.cpus) if cpu and cpu.cpus else None
-    most = max((last for _, last in listed or ()), default=-1)
-    if most >= subject.host.cpus:
-        message = f"processor {most} is named, and this host has 0 to {subject.host.cpus - 1}"
-        path = "linux.resources.cpu.cpus"
-        yield Finding("cpu-not-there", MEDIUM, message, path, "", "kernel, cgroup-v1 cpusets")
-
-
 def interfaces(subject: Subject) -> Findings:
     """The interfaces that are named are there (oci-runtime-tool asks this too)."""
     linux = subject.config.linux
@@ -112,25 +100,3 @@ def unified(subject: Subject) -> Findings:
         yield Finding(
             "unified-without-v2", MEDIUM, message, path, "use the fields beside it", "runc, cgroups"
         )
-
-
-def security_modules(subject: Subject) -> Findings:
-    """A label is for a security module that runs here: without it neither runtime starts the program."""
-    process, modules = subject.process, subject.host.lsm
-    if process.selinux_label and "selinux" not in modules:
-        message = "there is a label for SELinux, which does not run on this host: runc and crun fail"
-        yield Finding(
-            "lsm-not-there", MEDIUM, message, "process.selinuxLabel", "drop it here", "runc, security"
-        )
-    if process.apparmor_profile and "apparmor" not in modules:
-        message = "there is a profile for AppArmor, which does not run on this host: runc and crun fail"
-        path = "process.apparmorProfile"
-        yield Finding("lsm-not-there", MEDIUM, message, path, "drop it here", "as measured")
-    profile = process.apparmor_profile or ""
-    if "apparmor" in modules and profile not in ("", "unconfined"):
-        loaded = subject.host_view.stat(f"/etc/apparmor.d/{profile}")
-        if loaded is None:
-            message = f"/etc/apparmor.d has no `{profile[:80]}`: is the profile loaded under that name?"
-            yield Finding(
-                "apparmor-unknown", LOW, message, "process.apparmorProfile", "", "apparmor_parser(8)"
-            )
