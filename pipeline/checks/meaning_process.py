@@ -34,8 +34,8 @@ _RLIMITS = frozenset(
 _IPC_SYSCTLS = frozenset(
     f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
-# Its three standard streams and one file to read; one process, which is itself; a stack of a few pages.
-_LEAST = {"RLIMIT_NOFILE": 4, "RLIMIT_NPROC": 1, "RLIMIT_STACK": 16384}
+# Its three standard streams and one file to read.
+_LEAST = {"RLIMIT_NOFILE": 4}
 _LARGEST_ID = 2**31 - 1
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
