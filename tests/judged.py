@@ -218,7 +218,7 @@ def good_config() -> dict[str, Any]:
     allowed += ["rt_sigreturn", "sched_yield", "sigaltstack", "write"]
     masked_clone = {"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
     return {
-        "ociVersion": "1.0.2",
+        "ociVersion": "1.1.0",
         "root": {"path": "rootfs", "readonly": True},
         "hostname": "box",
         "process": {

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec.inspect as types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.checks.form import read_form
+from pipeline.checks.form_hints import _patterns
 from pipeline.checks.rawjson import NotJson, parse
 from pipeline.checks.text import render_findings
+from pipeline.checks.versions import GONE, MOVED, SINCE
+from pipeline.model.nouns import Severity
+from pipeline.model.runtime import RuntimeConfig
 from tests.judged import good_config
 
 GOOD = json.dumps(good_config(), indent=2)
@@ -32,23 +37,40 @@ CASES = [
     ("duplicate-key", spoilt('"hostname": "box"', '"hostname": "a", "hostname": "box"'), "keep one"),
     ("wrong-type", spoilt('"readonly": true', '"readonly": "true"'), ""),
     ("wrong-type", spoilt('"readonly": true', '"readonly": 1'), ""),
-    ("wrong-type", spoilt('"limit": 64', '"limit": 64.0'), ""),
+    ("wrong-type", spoilt('"limit": 64', '"limit": 64.0'), "write 64"),
+    ("wrong-type", spoilt('"limit": 64', '"limit": 1e3'), "write 1000"),
+    ("wrong-type", spoilt('"limit": 64', '"limit": 1e999'), ""),
+    ("wrong-type", spoilt('"limit": 64', '"limit": 64.5'), ""),
     ("wrong-type", spoilt('"uid": 65532', '"uid": true'), ""),
     ("wrong-type", spoilt('"hostname": "box"', '"hostname": null'), ""),
     ("missing-key", spoilt('"cwd": "/",', ""), "add `cwd`"),
-    ("missing-key", spoilt('"ociVersion": "1.0.2",', ""), "add `ociVersion`"),
+    ("missing-key", spoilt('"ociVersion": "1.1.0",', ""), "add `ociVersion`"),
     ("number-out-of-range", spoilt('"uid": 65532', '"uid": -1'), ""),
     ("number-out-of-range", spoilt('"uid": 65532', '"uid": 4294967296'), ""),
     ("number-out-of-range", spoilt('"soft": 0', f'"soft": {2**64}'), ""),
     ("unknown-word", spoilt('"SCMP_ACT_ALLOW"', '"SCMP_ACT_ALOW"'), "did you mean `SCMP_ACT_ALLOW`?"),
     ("unknown-word", spoilt('"private"', '"closed"'), ""),
-    ("bad-value", spoilt('"ociVersion": "1.0.2"', '"ociVersion": "1.0.2 "'), ""),
+    ("bad-value", spoilt('"ociVersion": "1.1.0"', '"ociVersion": "1.1.0 "'), ""),
     ("bad-value", spoilt('"access": "rwm"', '"access": "rwx"'), ""),
     ("bad-value", spoilt('"path": "rootfs"', '"path": ""'), ""),
     ("empty-array", spoilt('"clone3"', ""), ""),
     ("control-character", spoilt('"/bin/serve"', '"/bin/serve\\u0000x"'), "remove it"),
     ("control-character", spoilt('"destination": "/tmp"', '"destination": "/tmp\\n"'), ""),
-    ("control-character", spoilt('"box"', '"\\ud800"'), ""),
+    ("control-character", spoilt('"box"', '"\\ud800"'), "write UTF-8"),
+    ("control-character", spoilt('"box"', '"b\udce9x"'), "write UTF-8"),
+    ("unknown-key", spoilt('"hostname"', '"maskedPaths"'), "its place is `linux.maskedPaths`"),
+    ("unknown-key", spoilt('"cwd": "/",', '"cwd": "/", "readonly": true,'), "its place is `root.readonly`"),
+    ("moved-key", spoilt('"pids"', '"oomScoreAdj": 0, "pids"'), "since 1.0.0 it is `process.oomScoreAdj`"),
+    ("foreign-platform", spoilt('"hostname"', '"freebsd": {}, "hostname"'), "remove it"),
+    ("foreign-platform", spoilt('"cwd"', '"commandLine": "x", "cwd"'), "remove it"),
+    ("foreign-platform", spoilt('"uid": 65532', '"username": "x", "uid": 65532'), "remove it"),
+    ("unknown-word", spoilt('"private"', '"rprivate"'), "write `private`"),
+    ("bad-value", spoilt('"seccomp": {', '"intelRdt": {"memBwSchema": "x"}, "seccomp": {'), ""),
+    (
+        "newer-than-version",
+        spoilt('"ociVersion": "1.1.0"', '"ociVersion": "1.0.2"').replace('"defaultErrnoRet": 1,', ""),
+        'write "ociVersion": "1.1.0", or drop the field',
+    ),
 ]
 
 
@@ -93,7 +115,8 @@ def test_what_nearly_is_a_fault_is_none(text: str) -> None:
     ],
 )
 def test_what_is_not_json_says_where(text: str, message: str, line: int, column: int) -> None:
-    (finding,) = read_form("config.json", text).findings
+    finding, *others = read_form("config.json", text).findings
+    assert not others or "follows" in message, "what was whole is still judged"
     assert (finding.rule, finding.message) == ("not-json", f"not JSON: {message}")
     assert finding.place is not None
     assert (finding.place.line, finding.place.column) == (line, column)
@@ -149,3 +172,110 @@ def test_what_the_standard_parser_refuses_is_refused(text: str) -> None:
 def test_no_value_upsets_the_judge(value: Any) -> None:
     assert read_form("config.json", json.dumps(value)).findings
     read_form("config.json", json.dumps({**good_config(), "process": value, "linux": {"resources": value}}))
+
+
+def test_a_byte_order_mark_is_told_and_the_rest_is_judged() -> None:
+    found = read_form("config.json", "\ufeff" + spoilt('"readonly"', '"readOnly"')).findings
+    assert [f.rule for f in found] == ["not-json", "key-case"]
+    assert found[0].message == "not JSON: it begins with a byte order mark, which no runtime reads"
+
+
+def test_utf_16_is_told() -> None:
+    text = GOOD.encode("utf-16").decode("utf-8", "surrogateescape")
+    (found,) = read_form("config.json", text).findings
+    assert (found.message, found.mend) == (
+        "not JSON: it is UTF-16, which no runtime reads",
+        "save it as UTF-8",
+    )
+
+
+def test_what_follows_the_document_does_not_hide_its_faults() -> None:
+    found = read_form("config.json", spoilt('"readonly"', '"readOnly"') + "}").findings
+    assert [f.rule for f in found] == ["not-json", "key-case"]
+    assert found[0].mend == "remove it: runc passes over it, crun refuses the file"
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_upset_the_judge(content: bytes) -> None:
+    found = read_form("config.json", content.decode("utf-8", "surrogateescape"))
+    assert found.findings
+    assert render_findings(found.findings).isprintable() or "\n" in render_findings(found.findings)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=3))
+def test_no_bytes_within_a_good_text_upset_the_judge(at: int, content: bytes) -> None:
+    text = (GOOD.encode()[:at] + content + GOOD.encode()[at + 1 :]).decode("utf-8", "surrogateescape")
+    for finding in read_form("config.json", text).findings:
+        assert finding.place is not None
+        assert finding.place.line >= 1
+
+
+VERSIONED = ("1.0.0", "1.0.1", "1.0.2", "1.1.0", "1.2.0", "1.2.1", "1.3.0")
+
+
+@pytest.mark.parametrize("pattern", SINCE)
+def test_each_row_of_the_versions_speaks_below_its_release_and_not_from_it_on(pattern: str) -> None:
+    for version in VERSIONED:
+        text = json.dumps(_with(pattern, version))
+        form = read_form("c", text).findings
+        rules = {f.rule for f in form}
+        assert "unknown-word" not in rules or "=" not in pattern, "a word of the table is a word of the model"
+        sources = [f.source for f in form if f.rule == "newer-than-version"]
+        release = tuple(int(part) for part in version.split("."))
+        assert (SINCE[pattern].source in sources) is (release < SINCE[pattern].release)
+
+
+def _with(pattern: str, version: str) -> dict[str, Any]:
+    """A config with nothing but what a row of the table is about, in a wrong type if it has none."""
+    path, _, word = pattern.partition("=")
+    value: Any = word or None
+    for step in reversed(path.replace("[]", ".[]").split(".")):
+        value = [value] if step == "[]" else {step: value}
+    return {"ociVersion": version, **value}
+
+
+def test_fields_of_the_versions_are_fields_of_the_model() -> None:
+    """A row that names no field of the model could never speak."""
+    known = set(_patterns(types.type_info(RuntimeConfig), ""))
+    items = {f"{pattern}[]" for pattern in known}
+    assert {pattern.partition("=")[0] for pattern in SINCE} <= known | items
+    assert GONE.keys() <= known
+    assert set(MOVED.values()) <= known
+    assert not MOVED.keys() & known
+
+
+def test_a_field_that_is_gone_is_told_with_what_took_its_place() -> None:
+    rdt = {"linux": {"intelRdt": {"enableCMT": True}}}
+    text = json.dumps({**good_config(), "ociVersion": "1.3.0", **rdt})
+    (found,) = read_form("config.json", text).findings
+    assert found.message == "`linux.intelRdt.enableCMT` is gone since 1.3.0, and ociVersion is 1.3.0"
+    assert found.mend == "write `linux.intelRdt.enableMonitoring`"
+    assert not read_form("c", text.replace('"1.3.0"', '"1.2.1"')).findings
+
+
+def test_a_newer_field_names_its_release_and_both_mends() -> None:
+    text = json.dumps({**good_config(), "ociVersion": "1.0.2-dev", "domainname": "x"})
+    found = [f for f in read_form("config.json", text).findings if f.path == "domainname"]
+    assert [(f.rule, f.severity, f.message, f.mend, f.source) for f in found] == [
+        (
+            "newer-than-version",
+            Severity.MEDIUM,
+            "`domainname` came with 1.1.0, and ociVersion is 1.0.2: "
+            "a runtime of that release drops it in silence",
+            'write "ociVersion": "1.1.0", or drop the field',
+            "runtime-spec #1156",
+        )
+    ]
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "0.5.0-dev", "1", 5, None])
+def test_a_version_that_is_unknown_has_no_newer_fields(version: Any) -> None:
+    text = json.dumps({**good_config(), "ociVersion": version, "domainname": "x"})
+    assert "newer-than-version" not in {f.rule for f in read_form("c", text).findings}
+
+
+def test_a_long_number_is_cut_in_the_message() -> None:
+    (found,) = read_form("c", spoilt('"uid": 65532', f'"uid": {"9" * 300}')).findings
+    assert found.message == (
+        "`process.user.uid` is 999999999999999999999999… (300 digits), outside 0 to 4294967295"
+    )

@@ -7,13 +7,15 @@ is lost in silence. Here it is a finding.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import msgspec
 import msgspec.inspect as types
 
+from pipeline.checks import versions
+from pipeline.checks.form_hints import unknown_key
 from pipeline.checks.rawjson import Document, Node, NotJson, parse
 from pipeline.checks.subject import CRITICAL, HIGH, MEDIUM
 from pipeline.checks.text import cleaned
@@ -27,6 +29,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FREE_TEXT = re.compile(
     r"process\.(args|env)\[|annotations|hooks\..*\.(args|env)\[|seccomp\.listenerMetadata"
 )
+_MARK = "\ufeff"
+# The marks of UTF-16, as bytes that are not UTF-8 are read.
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+# A float is exact below this, so what was meant can be said.
+_EXACT = 2**53
+_LONGEST = 24
+# Words beside the specification that both runtimes take as the plain ones, with MS_REC.
+_TOLERATED: dict[tuple[str, object], str] = {
+    ("linux.rootfsPropagation", f"r{word}"): word for word in ("private", "shared", "slave", "unbindable")
+}
 _NOTHING = object()
 # What stands in for a required field that is not there, so that the other checks can still speak.
 _STAND_IN: dict[str, Any] = {
@@ -49,10 +61,9 @@ class Form:
 
 def read_form(name: str, text: str) -> Form:
     """Judge the text of a config.json; `name` is what it is called in places."""
-    try:
-        document = parse(name, text)
-    except NotJson as fault:
-        return Form(None, None, [cleaned(_not_json(name, text, fault))])
+    unread, document = _read(name, text)
+    if document is None:
+        return Form(None, None, [cleaned(finding) for finding in unread])
     walk = _Walk(document)
     value = walk.value(document.root, types.type_info(RuntimeConfig), "")
     config = None
@@ -61,18 +72,34 @@ def read_form(name: str, text: str) -> Form:
             config = read_config(value)
         except msgspec.ValidationError as fault:
             walk.add("wrong-type", HIGH, str(fault), "")
-    return Form(document, config, [cleaned(finding) for finding in walk.findings])
+    late = [replace(finding, place=document.place(finding.path)) for finding in versions.newer(document)]
+    return Form(document, config, [cleaned(finding) for finding in (*unread, *walk.findings, *late)])
 
 
-def _not_json(name: str, text: str, fault: NotJson) -> Finding:
+def _read(name: str, text: str) -> tuple[list[Finding], Document | None]:
+    """Return the document, if one can be read, and what strict parsers would stop at."""
+    findings = []
+    if text.startswith(_MARK):
+        fault = NotJson("it begins with a byte order mark, which no runtime reads", 0)
+        findings.append(_not_json(name, text, fault, "save it as UTF-8 without a mark"))
+        text = " " + text[1:]
+    try:
+        return findings, parse(name, text)
+    except NotJson as fault:
+        mend = "RFC 8259 has no comments and no comma at the end"
+        if fault.document is not None:
+            mend = "remove it: runc passes over it, crun refuses the file"
+        elif text[:2] in _UTF_16:
+            fault, mend = NotJson("it is UTF-16, which no runtime reads", 0), "save it as UTF-8"
+        return [*findings, _not_json(name, text, fault, mend)], fault.document
+
+
+def _not_json(name: str, text: str, fault: NotJson, mend: str) -> Finding:
     before = text[: fault.offset]
     start = before.rfind("\n") + 1
     line = text[start:].split("\n", 1)[0]
     place = Place(name, before.count("\n") + 1, fault.offset - start + 1, 1, line[:400])
-    message = f"not JSON: {fault.message}"
-    return Finding(
-        "not-json", CRITICAL, message, mend="RFC 8259 has no comments and no comma at the end", place=place
-    )
+    return Finding("not-json", CRITICAL, f"not JSON: {fault.message}", "", mend, "RFC 8259", place)
 
 
 class _Walk:
@@ -173,16 +200,10 @@ class _Walk:
             self._controls(key, path, offset)
             yield key, offset, child
 
-    def _unknown(self, key: str, known: Any, path: str, offset: int) -> None:
-        inner = child_path(path, key)
-        exact = next((name for name in known if name.casefold() == key.casefold()), None)
-        if exact:
-            message = f"`{inner}` is spelt `{exact}`: runc takes it, crun ignores it"
-            self.add("key-case", HIGH, message, inner, f"write `{exact}`", offset)
-            return
-        close = suggest(key, known)
-        mend = f"did you mean `{close}`?" if close else "remove it; notes for people go to `annotations`"
-        self.add("unknown-key", HIGH, f"unknown key `{inner}`: every runtime ignores it", inner, mend, offset)
+    def _unknown(self, key: str, known: Collection[str], path: str, offset: int) -> None:
+        hint = unknown_key(path, key, known)
+        severity = MEDIUM if hint.rule == "moved-key" else HIGH
+        self.add(hint.rule, severity, hint.message, child_path(path, key), hint.mend, offset)
 
     def _mistyped(self, node: Node, wanted: str, path: str) -> Any:
         message = f"`{path or 'the document'}` must be {wanted}, not {_kind(node)}"
@@ -207,6 +228,13 @@ class _Walk:
             and node.members is None
         ):
             return node.value
+        if (path, node.value) in _TOLERATED:
+            message = (
+                f"`{node.value}` is no value of `{path}` in the specification, though runc and crun take it"
+            )
+            mend = f"write `{_TOLERATED[path, node.value]}`"
+            self.add("unknown-word", MEDIUM, message, path, mend)
+            return _TOLERATED[path, node.value]
         close = suggest(node.value, map(str, words)) if isinstance(node.value, str) else None
         mend = f"did you mean `{close}`?" if close else "one of " + ", ".join(map(str, words))
         self.add(
@@ -215,11 +243,15 @@ class _Walk:
         return _NOTHING
 
     def _number(self, node: Node, kind: types.IntType, path: str, extra: dict[str, Any]) -> Any:
+        if isinstance(node.value, float) and node.value.is_integer() and abs(node.value) < _EXACT:
+            message = f"`{path}` is written as a fraction: Go and C parsers want a whole number"
+            self.add("wrong-type", HIGH, message, path, f"write {int(node.value)}")
+            return _NOTHING
         if isinstance(node.value, bool) or not isinstance(node.value, int):
             return self._mistyped(node, "a whole number", path)
         least, most = kind.ge, extra.get("maximum", kind.le)
         if (least is not None and node.value < least) or (most is not None and node.value > most):
-            message = f"`{path}` is {node.value}, outside {least} to {most}"
+            message = f"`{path}` is {_brief(node.value)}, outside {least} to {most}"
             self.add("number-out-of-range", HIGH, message, path)
             return _NOTHING
         return node.value
@@ -244,9 +276,11 @@ class _Walk:
         if match is None:
             lone = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
             if lone:
-                self.add(
-                    "control-character", HIGH, f"`{path}` has half a surrogate pair", path, offset=offset
-                )
+                # Bytes that are not UTF-8 are read as lone surrogates (PEP 383); escapes can name them too.
+                is_byte = "\udc80" <= lone <= "\udcff" and lone in self.document.text
+                what = "bytes that are not UTF-8" if is_byte else "half a surrogate pair"
+                message = f"`{path}` has {what}: each parser makes something else of them"
+                self.add("control-character", HIGH, message, path, "write UTF-8", offset)
             return
         name = f"U+{ord(match[0]):04X}"
         if match[0] == "\0":
@@ -256,6 +290,11 @@ class _Walk:
             self.add(
                 "control-character", MEDIUM, f"`{path}` has the control character {name}", path, "", offset
             )
+
+
+def _brief(number: int) -> str:
+    text = str(number)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} digits)"
 
 
 def _kind(node: Node) -> str:

@@ -51,7 +51,12 @@ def thermal(subject: Subject) -> Findings:
     if has_sys and lacking:
         message = f"thermal_throttle of {len(lacking)} CPUs is not masked: it tells what other programs do"
         yield Finding(
-            "unmasked-thermal", LOW, message, "linux.maskedPaths", f"add {lacking[0]} …", "moby, oci/defaults"
+            "unmasked-thermal",
+            MEDIUM,
+            message,
+            "linux.maskedPaths",
+            f"add {lacking[0]} …",
+            "moby, oci/defaults",
         )
 
 
@@ -134,7 +139,7 @@ def pseudo_flags(subject: Subject) -> Findings:
             message = f"the {mount.type} on `{mount.destination}` lacks {', '.join(lacking)}"
             yield Finding(
                 "pseudo-flags",
-                LOW,
+                MEDIUM,
                 message,
                 f"{path}.options",
                 f"add {', '.join(lacking)}",

@@ -11,6 +11,7 @@ from pipeline.checks import (
     host,
     image,
     kernel,
+    meaning,
     meaning_linux,
     meaning_process,
     policy,
@@ -28,8 +29,9 @@ from pipeline.model.nouns import Finding
 __all__ = ["CHECKS", "Check", "Layer", "judge", "judge_one", "known_rules", "ordered"]
 
 FORM = (
-    "bad-value control-character duplicate-key empty-array key-case missing-key not-json number-out-of-range "
-    "unknown-key unknown-word wrong-type"
+    "bad-value control-character duplicate-key empty-array foreign-platform gone-from-version key-case "
+    "missing-key moved-key newer-than-version not-json number-out-of-range unknown-key unknown-word "
+    "wrong-type"
 )
 """What `form` can find."""
 STAGE = "rootfs-not-judged rootfs-unreadable runtime-left-something runtime-refused waiver-unused"
@@ -45,13 +47,16 @@ CHECKS: tuple[Check, ...] = (
         Layer.MEANING,
         {
             "version": (meaning_process.version, "oci-version-unknown"),
-            "arguments": (meaning_process.arguments, "no-program"),
+            "arguments": (meaning_process.arguments, "no-program program-relative"),
             "working directory": (meaning_process.working_directory, "cwd-relative"),
             "environment": (meaning_process.environment, "env-duplicate env-malformed"),
-            "capabilities": (meaning_process.capabilities, "capability-inconsistent capability-unknown"),
+            "capabilities": (
+                meaning_process.capabilities,
+                "capability-duplicate capability-inconsistent capability-lost capability-unknown",
+            ),
             "resource limits": (
                 meaning_process.rlimits,
-                "rlimit-duplicate rlimit-soft-above-hard rlimit-unknown",
+                "rlimit-duplicate rlimit-soft-above-hard rlimit-too-small rlimit-unknown",
             ),
             "namespaces": (meaning_process.namespaces, "namespace-duplicate namespace-path-relative"),
             "id mappings": (
@@ -59,7 +64,10 @@ CHECKS: tuple[Check, ...] = (
                 "mapping-empty mapping-overlap mapping-without-userns userns-without-mapping",
             ),
             "host name": (meaning_process.host_name, "hostname-bad hostname-without-uts"),
-            "sysctls": (meaning_process.sysctls, "sysctl-hostname sysctl-of-host sysctl-without-namespace"),
+            "sysctls": (
+                meaning_process.sysctls,
+                "sysctl-duplicate sysctl-hostname sysctl-of-host sysctl-without-namespace",
+            ),
             "first process": (meaning_process.first_process, "no-init"),
             "root path": (meaning_linux.root_path, "root-path"),
             "mount targets": (meaning_linux.mount_targets, "mount-duplicate mount-target-relative"),
@@ -79,6 +87,7 @@ CHECKS: tuple[Check, ...] = (
             "seccomp names": (seccomp.names, "seccomp-newer-call seccomp-unknown-call"),
         },
     ),
+    *meaning.checks(),
     *_layer(
         Layer.BUNDLE,
         {

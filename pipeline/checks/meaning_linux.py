@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 
+from pipeline.checks.meaning_mounts import KEYS
 from pipeline.checks.mount_kinds import last_size, size_bytes
 from pipeline.checks.subject import HIGH, LOW, MEDIUM, Findings, Subject, is_bind, normal
 from pipeline.errors import suggest
@@ -18,14 +19,9 @@ _FLAGS = frozenset(
     "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev "
     "nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow "
     "private rbind relatime remount ro rprivate rro rshared rslave runbindable rw shared silent "
-    "slave strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap ratime rdev rdiratime "
+    "slave strictatime suid symfollow sync unbindable idmap ridmap ratime rdev rdiratime "
     "rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow "
     "rrelatime rrw rstrictatime rsuid rsymfollow".split()
-)
-# Options of the file systems themselves: tmpfs(5), devpts(5), proc(5), mqueue, overlay, cgroup.
-_KEYS = frozenset(
-    "size nr_blocks nr_inodes mode uid gid mpol huge inode32 inode64 noswap newinstance ptmxmode max "
-    "hidepid subset lowerdir upperdir workdir nsdelegate memory_recursiveprot context".split()
 )
 
 
@@ -67,9 +63,9 @@ def mount_options(subject: Subject) -> Findings:
     for path, mount in subject.mounts:
         for index, option in enumerate(mount.options or ()):
             name = option.split("=", 1)[0]
-            if option in _FLAGS or name in _KEYS or (mount.type == "overlay"):
+            if option in _FLAGS or name in KEYS or (mount.type == "overlay"):
                 continue
-            close = suggest(option, _FLAGS)
+            close = suggest(name, _FLAGS | KEYS)
             mend = f"did you mean `{close}`?" if close else "mount(8) lists them"
             message = f"`{option}` is no mount option for `{mount.destination}`"
             yield Finding("mount-option-unknown", HIGH, message, f"{path}.options[{index}]", mend, "mount(8)")
@@ -148,7 +144,7 @@ def temporary_files(subject: Subject) -> Findings:
             f"all tmpfs together may hold {total >> 20} MiB, above the memory limit of {limit >> 20} MiB"
         )
         mend = "files there can get the program killed: lower `size=` or raise `mem_limit`"
-        yield Finding("tmpfs-above-memory", LOW, message, "mounts", mend, "tmpfs(5)")
+        yield Finding("tmpfs-above-memory", MEDIUM, message, "mounts", mend, "tmpfs(5)")
 
 
 def cpu(subject: Subject) -> Findings:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import combinations
 
 from pipeline.checks.subject import HIGH, INFO, LOW, MEDIUM, Findings, Subject
+from pipeline.checks.versions import is_known, release_of
 from pipeline.errors import suggest
 from pipeline.model.nouns import Finding
 from pipeline.model.runtime import Capabilities, IdMapping
@@ -33,6 +34,9 @@ _RLIMITS = frozenset(
 _IPC_SYSCTLS = frozenset(
     f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
+# Its three standard streams and one file to read.
+_LEAST = {"RLIMIT_NOFILE": 4}
+_LARGEST_ID = 2**31 - 1
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
@@ -43,6 +47,10 @@ def arguments(subject: Subject) -> Findings:
     elif not subject.process.args or not subject.process.args[0]:
         mend = "name the program: `command:` in the spec"
         yield Finding("no-program", HIGH, "`process.args` names no program", "process.args", mend)
+    elif "/" in subject.process.args[0] and not subject.process.args[0].startswith("/"):
+        message = f"`{subject.process.args[0]}` is relative to the working directory: PATH is not asked"
+        mend = "write the whole path"
+        yield Finding("program-relative", MEDIUM, message, "process.args[0]", mend, "execvp(3)")
 
 
 def working_directory(subject: Subject) -> Findings:
@@ -69,6 +77,15 @@ def environment(subject: Subject) -> Findings:
         seen.add(name)
 
 
+def search_path(subject: Subject) -> Findings:
+    """There is a PATH: without one each program has its own idea of where others are (execvp(3))."""
+    if subject.config.process and "PATH" not in subject.environment:
+        message = (
+            "there is no PATH: what the program starts by name is looked for in places of its own choice"
+        )
+        yield Finding("env-no-path", MEDIUM, message, "process", "add PATH=/usr/bin:/bin", "execvp(3)")
+
+
 def capabilities(subject: Subject) -> Findings:
     """Capabilities exist, and each set lies in those that bound it (capabilities(7))."""
     sets = subject.process.capabilities or Capabilities()
@@ -83,19 +100,45 @@ def capabilities(subject: Subject) -> Findings:
                     f"did you mean `{close}`?" if close else "names are those of capabilities(7), with CAP_"
                 )
                 yield Finding("capability-unknown", HIGH, message, path, mend, "capabilities(7)")
-    for inner, outer, severity, why in (
+    yield from _consistent(named, subject.process.user.uid)
+
+
+def _consistent(named: dict[str, tuple[str, ...]], uid: int) -> Findings:
+    """Each set lies in those that bound it, and what is granted outlives execve (capabilities(7))."""
+    for inner, outer, severity, effect in (
         ("effective", "permitted", HIGH, "the kernel refuses that"),
-        ("ambient", "permitted", HIGH, "the kernel refuses that"),
-        # `runc spec` and `crun spec` write it so; both go on without it.
+        ("inheritable", "bounding", HIGH, "the kernel refuses that"),
+        ("ambient", "permitted", MEDIUM, "it is dropped without a word"),
         ("ambient", "inheritable", MEDIUM, "it is dropped without a word"),
+        ("permitted", "bounding", MEDIUM, "it is gone once the program starts"),
     ):
         extra = sorted(set(named[inner]) - set(named[outer]))
         if extra:
-            message = f"{', '.join(extra)} is {inner} and not {outer}: {why}"
-            path = f"process.capabilities.{inner}"
-            yield Finding(
-                "capability-inconsistent", severity, message, path, f"add it to `{outer}`", "capabilities(7)"
-            )
+            message = f"{', '.join(extra)} is {inner} and not {outer}: {effect}"
+            path, mend = f"process.capabilities.{inner}", f"add it to `{outer}`"
+            yield Finding("capability-inconsistent", severity, message, path, mend, "capabilities(7)")
+    lost = sorted(set(named["effective"]) - set(named["ambient"])) if uid else []
+    if lost:
+        message = f"{', '.join(lost)} is not ambient: a user other than root loses it when the program starts"
+        mend = "add it to `ambient` and `inheritable`"
+        path = "process.capabilities.effective"
+        yield Finding("capability-lost", MEDIUM, message, path, mend, "capabilities(7), execve")
+    for kind, group in named.items():
+        twice = sorted({name for name in group if group.count(name) > 1})
+        if twice:
+            path = f"process.capabilities.{kind}"
+            yield Finding("capability-duplicate", LOW, f"{twice[0]} is there twice", path, "keep one")
+
+
+def ids(subject: Subject) -> Findings:
+    """Ids are ones that a process can have (setuid(2): -1 changes nothing; runc: at most 2^31-1)."""
+    user = subject.process.user
+    listed = [("process.user.uid", user.uid), ("process.user.gid", user.gid)]
+    listed += [(f"process.user.additionalGids[{n}]", gid) for n, gid in enumerate(user.additional_gids or ())]
+    for path, number in listed:
+        if number > _LARGEST_ID:
+            message = f"the id {number} is above {_LARGEST_ID}: runc refuses it"
+            yield Finding("id-too-large", HIGH, message, path, "write 65532", "runc, libcontainer user")
 
 
 def rlimits(subject: Subject) -> Findings:
@@ -116,6 +159,10 @@ def rlimits(subject: Subject) -> Findings:
         if limit.soft > limit.hard:
             message = f"{limit.type}: the soft limit {limit.soft} is above the hard limit {limit.hard}"
             yield Finding("rlimit-soft-above-hard", HIGH, message, f"{path}.soft", "", "getrlimit(2)")
+        least = _LEAST.get(limit.type, 0)
+        if limit.hard < least or limit.soft < least:
+            message = f"{limit.type} {min(limit.soft, limit.hard)}: no program starts with fewer than {least}"
+            yield Finding("rlimit-too-small", HIGH, message, path, "", "getrlimit(2)")
         seen.add(limit.type)
 
 
@@ -152,10 +199,11 @@ def mappings(subject: Subject) -> Findings:
             yield Finding(
                 "userns-without-mapping", HIGH, message, "linux.namespaces", "", "user_namespaces(7)"
             )
-        yield from _overlaps(listed, path)
+        yield from overlaps(listed, path)
 
 
-def _overlaps(listed: Iterable[IdMapping], path: str) -> Findings:
+def overlaps(listed: Iterable[IdMapping], path: str) -> Findings:
+    """Ranges are not empty and do not overlap, inside or outside (user_namespaces(7))."""
     entries = list(enumerate(listed))
     for index, entry in entries:
         if entry.size == 0:
@@ -196,6 +244,9 @@ def _one_name(subject: Subject, what: str, name: str | None) -> Findings:
 def sysctls(subject: Subject) -> Findings:
     """Each sysctl belongs to a namespace of the container's own (namespaces(7))."""
     linux = subject.config.linux
+    # A joined namespace serves as well, unless it is the host's, which `joined namespaces` asks about.
+    types = {namespace.type for namespace in (linux.namespaces if linux else None) or ()}
+    seen: set[str] = set()
     for key in (linux.sysctl if linux else None) or {}:
         path = f'linux.sysctl["{key}"]'
         needed = _sysctl_namespace(_dotted(key))
@@ -209,9 +260,13 @@ def sysctls(subject: Subject) -> Findings:
             yield Finding(
                 "sysctl-of-host", HIGH, message, path, "set it on the host with sysctl(8)", "namespaces(7)"
             )
-        elif needed not in subject.namespaces:
+        elif needed not in types:
             message = f"`{key}` needs a {needed} namespace of the container's own"
             yield Finding("sysctl-without-namespace", HIGH, message, path, "", "namespaces(7)")
+        if _dotted(key) in seen:
+            message = f"`{key}` is there twice, in two spellings: which one counts is chance"
+            yield Finding("sysctl-duplicate", MEDIUM, message, path, "keep one", "sysctl.d(5)")
+        seen.add(_dotted(key))
 
 
 def _dotted(key: str) -> str:
@@ -232,10 +287,10 @@ def _sysctl_namespace(dotted: str) -> str | None:
 
 def version(subject: Subject) -> Findings:
     """The declared version is one that this judge and its runtimes know."""
-    major, minor, *_ = (int(part) for part in re.findall(r"[0-9]+", subject.config.oci_version)[:2])
-    if (major, minor) not in ((1, 0), (1, 1), (1, 2)):
-        message = f"`ociVersion` {subject.config.oci_version} is not 1.0 to 1.2"
-        mend = "write 1.0.2: crun 1.8 refuses what is newer than 1.1"
+    release = release_of(subject.config.oci_version)
+    if release is None or not is_known(release):
+        message = f"`ociVersion` {subject.config.oci_version} is no release of 1.0.0 to 1.3"
+        mend = "write 1.1.0: crun 1.8 refuses what is newer"
         yield Finding("oci-version-unknown", MEDIUM, message, "ociVersion", mend, "config.md, ociVersion")
 
 

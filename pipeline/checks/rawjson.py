@@ -23,12 +23,13 @@ _STRINGS = json.JSONDecoder()
 
 
 class NotJson(Exception):
-    """The text breaks the grammar of RFC 8259 at `offset`."""
+    """The text breaks the grammar of RFC 8259 at `offset`; `document` is what was whole before it."""
 
-    def __init__(self, message: str, offset: int) -> None:
+    def __init__(self, message: str, offset: int, document: Document | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.offset = offset
+        self.document = document
 
 
 @dataclass(slots=True)
@@ -88,9 +89,10 @@ def parse(name: str, text: str) -> Document:
     """Read one JSON document. Raises NotJson with the offset of the first fault of grammar."""
     root, end = _value(text, _skip(text, 0), 0)
     end = _skip(text, end)
+    document = Document(name, text, root)
     if end != len(text):
-        raise NotJson("something follows the end of the document", end)
-    return Document(name, text, root)
+        raise NotJson("something follows the end of the document", end, document)
+    return document
 
 
 def _index(node: Node, path: str, found: dict[str, tuple[int, int]]) -> None:

@@ -1,7 +1,8 @@
-"""config.json of the OCI runtime specification, 1.0.2 to 1.2, for Linux, as frozen closed types.
+"""config.json of the OCI runtime specification, 1.0.0 to 1.3.0, for Linux, as frozen closed types.
 
-Source: runtime-spec, config.md and config-linux.md. Sections of other platforms (windows, solaris, vm, zos)
-are left out on purpose: in a bundle that Linux runs, they are unknown keys.
+Source: runtime-spec, config.md and config-linux.md. Which release brought a field is told by
+`checks.versions`. Sections of other platforms (windows, solaris, vm, zos, freebsd) are left out on purpose:
+in a bundle that Linux runs, they do nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import msgspec
 from msgspec import Meta, field
 
 from pipeline.model.runtime_base import (
+    Int32,
     Int64,
+    MemoryPolicyFlag,
+    MemoryPolicyMode,
     NamespaceType,
     Part,
     Propagation,
@@ -74,8 +78,8 @@ class Rlimit(Part, frozen=True):
 
 class Scheduler(Part, frozen=True):
     policy: SchedulerPolicy
-    nice: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    nice: Int32 | None = None
+    priority: Int32 | None = None
     flags: tuple[SchedulerFlag, ...] | None = None
     runtime: Uint64 | None = None
     deadline: Uint64 | None = None
@@ -133,7 +137,7 @@ class Namespace(Part, frozen=True):
 
 class TimeOffset(Part, frozen=True):
     secs: Int64 | None = None
-    nanosecs: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
+    nanosecs: Uint32 | None = None
 
 
 class Device(Part, frozen=True):
@@ -141,17 +145,31 @@ class Device(Part, frozen=True):
     path: Text
     major: Int64 | None = None
     minor: Int64 | None = None
-    file_mode: Annotated[int, Meta(ge=0, le=0o7777)] | None = None
+    # The permission bits alone (schema of 1.3.0; set-id bits mean nothing on a device).
+    file_mode: Annotated[int, Meta(ge=0, le=0o777)] | None = None
     uid: Uint32 | None = None
     gid: Uint32 | None = None
 
 
+class NetDevice(Part, frozen=True):
+    name: str | None = None
+
+
 class IntelRdt(Part, frozen=True):
     clos_id: str | None = field(default=None, name="closID")
+    schemata: tuple[str, ...] | None = None
     l3_cache_schema: str | None = field(default=None, name="l3CacheSchema")
-    mem_bw_schema: str | None = None
+    mem_bw_schema: Annotated[str, Meta(pattern=r"^MB:[^\n]*$")] | None = None
+    enable_monitoring: bool | None = None
+    # 1.1.0 to 1.2.1 only.
     enable_cmt: bool | None = field(default=None, name="enableCMT")
     enable_mbm: bool | None = field(default=None, name="enableMBM")
+
+
+class MemoryPolicy(Part, frozen=True):
+    mode: MemoryPolicyMode
+    nodes: str | None = None
+    flags: tuple[MemoryPolicyFlag, ...] | None = None
 
 
 class Personality(Part, frozen=True):
@@ -165,9 +183,11 @@ class Linux(Part, frozen=True):
     gid_mappings: tuple[IdMapping, ...] | None = None
     time_offsets: dict[Literal["boottime", "monotonic"], TimeOffset] | None = None
     devices: tuple[Device, ...] | None = None
+    net_devices: dict[Text, NetDevice] | None = None
     cgroups_path: str | None = None
     resources: Resources | None = None
     intel_rdt: IntelRdt | None = None
+    memory_policy: MemoryPolicy | None = None
     sysctl: dict[str, str] | None = None
     seccomp: Seccomp | None = None
     rootfs_propagation: Propagation | None = None

@@ -11,15 +11,14 @@ UINT64_MAX = 2**64 - 1
 
 Uint16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
 Uint32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 # msgspec compares within int64, so the true upper bound travels in the JSON Schema keyword.
 Uint64 = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": UINT64_MAX})]
 Text = Annotated[str, Meta(min_length=1)]
 
 NamespaceType = Literal["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
-Propagation = Literal[
-    "private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable"
-]
+Propagation = Literal["private", "shared", "slave", "unbindable"]
 SeccompAction = Literal[
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
@@ -89,6 +88,17 @@ SchedulerFlag = Literal[
     "SCHED_FLAG_UTIL_CLAMP_MAX",
     "SCHED_FLAG_UTIL_CLAMP_MIN",
 ]
+
+MemoryPolicyMode = Literal[
+    "MPOL_BIND",
+    "MPOL_DEFAULT",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+]
+MemoryPolicyFlag = Literal["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
 
 
 class Part(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):

@@ -236,7 +236,7 @@ class SpecFile(TypedDict, total=False):
         ),
     ]
     oci_version: Annotated[
-        str, _key(process.oci_version, "The runtime specification that is claimed.", "1.0.2")
+        str, _key(process.oci_version, "The runtime specification that is claimed.", "1.1.0")
     ]
     keep_privileged_files: Annotated[
         list[AbsolutePath],

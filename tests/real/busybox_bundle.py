@@ -34,7 +34,7 @@ def make_config(args: list[str]) -> dict[str, Any]:
     """Return a config.json with every protection in it; callers change what they test."""
     tmpfs = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}
     return {
-        "ociVersion": "1.0.2",
+        "ociVersion": "1.1.0",
         "process": {
             "terminal": False,
             "user": {"uid": USER, "gid": USER, "additionalGids": [1000]},

@@ -64,7 +64,7 @@ def write_config(
         mounts.append(_bind(Path("/usr/bin/tini-static"), "/dev/init", "ro", "nosuid", "nodev"))
         args = ["/dev/init", "--", *args]
     config = {
-        "ociVersion": "1.0.2",
+        "ociVersion": "1.1.0",
         "process": _process(list(args), list(env)),
         "root": {"path": "rootfs", "readonly": True},
         "mounts": mounts,
