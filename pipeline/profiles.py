@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, suggest
 from pipeline.oci import seccomp_builtin as builtin
 from pipeline.oci import verdicts
-from pipeline.oci.seccomp import SyscallTable, oci_profile
-from pipeline.oci.seccomp_source import read_profile
+from pipeline.oci.floor import read_floors
 from pipeline.oci.verdict_summary import Summary
 from pipeline.paths import Project
+from pipeline.profilesource import (
+    Sources,
+    export,
+    filters_of,
+    read_with_floor,
+    sources_in,
+    syscall_table,
+)
 from pipeline.source import read_source
 from pipeline.tools import git, libseccomp
 
@@ -38,18 +45,12 @@ class Compiled:
 
     def summaries(self) -> dict[str, Summary]:
         """Return what each filter leaves open."""
-        numbers = table().numbers
+        numbers = syscall_table().numbers
         return {arch: Summary.of_filter(bpf, arch, numbers[arch]) for arch, bpf in self.filters.items()}
 
     def verdicts(self) -> dict[str, Any]:
         """Return the table of verdicts."""
-        return verdicts.table(self.documents, self.filters, table().numbers)
-
-
-def table() -> SyscallTable:
-    """Return what the installed libseccomp knows. Raises PipelineError `missing-tool`."""
-    numbers = {arch.name: libseccomp.numbers(arch) for arch in libseccomp.Architecture}
-    return SyscallTable(libseccomp.version(), numbers, libseccomp.is_known)
+        return verdicts.table(self.documents, self.filters, syscall_table().numbers)
 
 
 def compiled(project: Project, word: str, capabilities: Collection[str] = ()) -> Compiled:
@@ -77,39 +78,12 @@ def of_name(project: Project, name: str, capabilities: Collection[str] = ()) -> 
     if not path.is_file():
         raise _unknown(name, names(project))
     shown = str(path.relative_to(project.root))
-    return _source(name, shown, _beside(path.parent, project.root), name, capabilities)
+    return _source(name, shown, sources_in(path.parent, project.root), name, capabilities)
 
 
 def names(project: Project) -> list[str]:
     """Return the names of the profiles that have a source."""
     return sorted(path.stem for path in project.seccomp_sources.glob("*.yaml"))
-
-
-@dataclass(frozen=True)
-class _Sources(Mapping[str, bytes]):
-    """The sources in one place by name, each read when it is asked for."""
-
-    known: tuple[str, ...]
-    read: Callable[[str], bytes]
-
-    def __getitem__(self, name: str) -> bytes:
-        if name not in self.known:
-            raise KeyError(name)
-        return self.read(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.known)
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-
-def _beside(folder: Path, root: Path | None = None) -> _Sources:
-    def read(name: str) -> bytes:
-        path = folder / f"{name}.yaml"
-        return read_source(path, str(path.relative_to(root) if root else path), follow=root is None)
-
-    return _Sources(tuple(sorted(path.stem for path in folder.glob("*.yaml"))), read)
 
 
 def _revision(project: Project, word: str, revision: str, name: str) -> Compiled:
@@ -119,18 +93,17 @@ def _revision(project: Project, word: str, revision: str, name: str) -> Compiled
         return git.show(project.root, revision, f"{folder}/{name}.yaml")
 
     # What a revision had is asked for by name; that the source itself is in it, git says.
-    return _source(word, f"{folder}/{name}.yaml of {revision}", _Sources((name, *names(project)), read), name)
+    known, shown = (name, *names(project)), f"{folder}/{name}.yaml of {revision}"
+    return _source(word, shown, Sources(known, read, read_floors(project.floors)), name)
 
 
 def _source(
-    word: str, shown: str, sources: _Sources, name: str, capabilities: Collection[str] = ()
+    word: str, shown: str, sources: Sources, name: str, capabilities: Collection[str] = ()
 ) -> Compiled:
-    path = shown.partition(" of ")[0]
-    profile = read_profile(sources[name], path, table(), sources)
-    made = _made(
-        word, shown, {arch: oci_profile(profile, (arch,), table(), capabilities) for arch in ARCHITECTURES}
-    )
-    return replace(made, description=profile.description, groups=profile.calls_by_group())
+    profile = read_with_floor(name, shown.partition(" of ")[0], sources)
+    made = filters_of(profile, capabilities)
+    groups = profile.calls_by_group()
+    return Compiled(word, shown, made.documents, made.filters, description=profile.description, groups=groups)
 
 
 def _systemd(word: str) -> Compiled:
@@ -143,9 +116,10 @@ def _systemd(word: str) -> Compiled:
 
 def _file(path: Path, shown: str) -> Compiled:
     if path.suffix != ".json":
-        beside = _beside(path.parent)
+        beside = sources_in(path.parent)
         own = read_source(path, shown, follow=True)
-        sources = _Sources((path.stem, *beside), lambda name: own if name == path.stem else beside[name])
+        known = (path.stem, *beside)
+        sources = Sources(known, lambda name: own if name == path.stem else beside[name], beside.floors)
         return _source(shown, shown, sources, path.stem)
     content = read_source(path, shown, follow=True)
     try:
@@ -178,11 +152,7 @@ def _as_runtimes_read(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _made(
     name: str, source: str, documents: Mapping[str, Mapping[str, Any]], notes: tuple[str, ...] = ()
 ) -> Compiled:
-    filters = {
-        arch: libseccomp.export_bpf(document, libseccomp.Architecture[arch])
-        for arch, document in documents.items()
-    }
-    return Compiled(name, source, documents, filters, notes)
+    return Compiled(name, source, documents, export(documents), notes)
 
 
 def _unknown(name: str, known: list[str]) -> PipelineError:

@@ -26,7 +26,7 @@ from pipeline.checks.index import CHECKS, Layer, judge
 from pipeline.checks.subject import HostFacts, Subject
 from pipeline.model.nouns import Finding, Severity
 from pipeline.tools import libseccomp
-from tests.judged import FOLDER, Entry, Host, Tree, device, elf, file, folder, link, socket
+from tests.judged import FLOOR, FOLDER, Entry, Host, Tree, device, elf, file, folder, link, socket
 
 CASES = Path(__file__).parent / "golden" / "judge"
 GOOD = Path(__file__).parent / "golden" / "good"
@@ -46,6 +46,7 @@ _FACTS = HostFacts(
     architecture="amd64",
     runtime="runc",
     runtime_version="1.1.5",
+    floor=FLOOR,
 )
 
 

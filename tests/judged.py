@@ -38,6 +38,8 @@ FLOOR = RuntimeFloor(
     sometimes=dict.fromkeys((True, False), frozenset("futex mmap rt_sigreturn sigaltstack".split())),
 )
 """What runc needs of a filter, as far as the tests go."""
+CRUN_FLOOR = RuntimeFloor("crun 1.8.1", True, dict.fromkeys((True, False), frozenset({"execve"})), {})
+"""What crun needs."""
 
 
 @dataclass

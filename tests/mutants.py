@@ -26,8 +26,8 @@ from pipeline.oci.convert import convert
 from pipeline.oci.seccomp import oci_profile
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.paths import Project
+from pipeline.profilesource import syscall_table
 from pipeline.specfile import load
-from pipeline.stages.seccomp import syscall_table
 from pipeline.tools import libseccomp
 from tests.judged import BASE, FOLDER, USER, Case, elf, file, folder
 from tests.test_convert import inputs

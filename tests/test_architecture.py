@@ -46,6 +46,7 @@ RANKS = {
     "engine": 4,
     "examine": 4,
     "profiles": 4,
+    "profilesource": 4,
     "seccomppins": 4,
     "seccompdiff": 5,
     "built": 4,

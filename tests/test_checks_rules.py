@@ -6,6 +6,7 @@ import ast
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from pipeline.checks.text import render_findings
 from pipeline.model.nouns import Severity
 from tests.judged import (
     BASE,
+    CRUN_FLOOR,
+    FLOOR,
     FOLDER,
     USER,
     Case,
@@ -565,9 +568,10 @@ TABLE: list[tuple[str, Change, Change]] = [
     (
         "seccomp-blocks-runtime",
         put("process.noNewPrivileges", False),
-        both(refuse("fstatfs"), facts(runtime="crun", runtime_version="1.8.1")),
+        both(refuse("fstatfs"), facts(runtime="crun", runtime_version="1.8.1", floor=CRUN_FLOOR)),
     ),
     ("seccomp-blocks-runtime-sometimes", refuse("futex"), nothing),
+    ("floor-unmeasured", facts(floor=replace(FLOOR, exact=False)), nothing),
     ("seccomp-blocks-loader", both(dynamic(), refuse("arch_prctl")), dynamic()),
     ("seccomp-blocks-program", node, both(node, allow(*NODE_CALLS))),
     (

@@ -294,7 +294,7 @@ def test_families(tmp_path: Path) -> None:
 
 def test_the_table_of_packages() -> None:
     rows = table()
-    assert {row.set for row in rows} == {"core", "tests"}
+    assert {row.set for row in rows} == {"core", "tests", "chroot"}
     assert all(row.names["apt"] and row.lacked_by for row in rows)
     assert package("newuidmap").names == {
         "apt": "uidmap",

@@ -23,7 +23,7 @@ from pipeline.oci.floor import (
 )
 from pipeline.oci.seccomp import Profile
 from pipeline.oci.seccomp_source import read_profile
-from pipeline.stages.seccomp import read_named, syscall_table
+from pipeline.profilesource import read_named, syscall_table
 from pipeline.tools.strace import between_filter_and_program, read_calls, wait_until_written
 from tests.conftest import PROJECT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.checks.subject import PrivilegedFile
-from tests.judged import BASE, FOLDER, Case, folder, rules
+from tests.judged import BASE, CRUN_FLOOR, FOLDER, Case, folder, rules
 from tests.test_checks_rules import (
     Change,
     add,
@@ -74,7 +74,7 @@ TABLE: list[tuple[str, Change]] = [
     ("unmasked-path", put("mounts", [])),
     (
         "seccomp-blocks-runtime-sometimes",
-        both(refuse("futex"), facts(runtime="crun", runtime_version="1.8.1")),
+        both(refuse("futex"), facts(runtime="crun", runtime_version="1.8.1", floor=CRUN_FLOOR)),
     ),
     ("seccomp-default-allows", put("linux.seccomp.defaultAction", "SCMP_ACT_TRAP")),
     ("seccomp-foreign-architecture", add("linux.seccomp.architectures", "SCMP_ARCH_ARM")),

@@ -25,7 +25,7 @@ from pipeline.oci.seccomp_extends import extended
 from pipeline.oci.seccomp_source import read_profile
 from pipeline.oci.seccomp_tables import ESCAPES, NAMESPACE_FLAGS, NEWER_CALLS, NEWER_FORMS, PROBED
 from pipeline.paths import Project
-from pipeline.stages.seccomp import read_named, syscall_table
+from pipeline.profilesource import read_named, syscall_table
 from pipeline.tools import libseccomp
 from pipeline.tools.libseccomp import Architecture
 from pipeline.yamlnodes import parse
@@ -512,7 +512,7 @@ def test_the_stage_warns_of_what_a_reader_may_not_see(workspace: Workspace) -> N
 
 def test_a_change_of_what_is_extended_makes_the_stage_run(workspace: Workspace) -> None:
     folder = workspace.root / "specs" / "seccomp"
-    (folder / "mine.yaml").write_text("extends: base\ndescription: d\n")
+    (folder / "mine.yaml").write_text("extends: base\ndescription: d\nfloor: none\n")
     (folder / "base.yaml").write_text("description: d\ngroups: {files: {reason: r, allow: [read]}}\n")
     assert built(workspace, "mine")[0]["allowed"][X86_64] == 1
     project = Project(workspace.root)

@@ -162,8 +162,10 @@ def propagation_shared(subject: Subject) -> Paths:
 
 def propagation_recursive(subject: Subject) -> Paths:
     """A propagation in the spelling of mount(8), which config-linux.md does not list."""
-    linux = subject.config.linux
-    if linux and (linux.rootfs_propagation or "").startswith("r"):
+    # `form` reads it as the plain word, so what is written is asked for.
+    linux = dict(subject.document.root.plain()).get("linux")
+    written = linux.get("rootfsPropagation") if isinstance(linux, dict) else None
+    if isinstance(written, str) and written.startswith("r"):
         yield "linux.rootfsPropagation"
 
 

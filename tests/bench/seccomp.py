@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.oci.verdicts import table as verdict_table
-from pipeline.stages.seccomp import compiled, read_named
+from pipeline.profilesource import filters_of, read_named, syscall_table
 from tests.conftest import PROJECT
 
 _SOURCES = PROJECT / "specs" / "seccomp"
@@ -27,11 +27,11 @@ import sys, time
 start = time.perf_counter()
 from pathlib import Path
 from pipeline.oci.verdicts import table
-from pipeline.stages.seccomp import compiled, read_named
+from pipeline.profilesource import filters_of, read_named, syscall_table
 imported = time.perf_counter()
 root = Path(sys.argv[1])
-made = compiled(read_named(sys.argv[2], root / "specs" / "seccomp", root))
-table(made.documents, made.filters, made.table.numbers)
+made = filters_of(read_named(sys.argv[2], root / "specs" / "seccomp", root))
+table(made.documents, made.filters, syscall_table().numbers)
 print(imported - start, time.perf_counter() - imported)
 """
 
@@ -40,11 +40,11 @@ def main(rounds: int) -> None:
     """Measure every shipped profile."""
     for name in _PROFILES:
         profile = read_named(name, _SOURCES, PROJECT)
-        made = compiled(profile)
+        made = filters_of(profile)
         steps: dict[str, Callable[[], Any]] = {
             "read": partial(read_named, name, _SOURCES, PROJECT),
-            "compile": partial(compiled, profile),
-            "verdicts": partial(verdict_table, made.documents, made.filters, made.table.numbers),
+            "compile": partial(filters_of, profile),
+            "verdicts": partial(verdict_table, made.documents, made.filters, syscall_table().numbers),
         }
         told = [f"{step} {_median_ms(do, rounds):.1f} ms" for step, do in steps.items()]
         fresh = [_fresh(name) for _ in range(rounds)]

@@ -15,7 +15,8 @@ from functools import partial
 from pipeline.oci.bpf import Filter, words
 from pipeline.oci.verdicts import AUDIT
 from pipeline.paths import Project
-from pipeline.profiles import compiled, table
+from pipeline.profiles import compiled
+from pipeline.profilesource import syscall_table
 from pipeline.report.verdicts import render
 from pipeline.seccompdiff import compare
 from tests.conftest import PROJECT
@@ -27,7 +28,7 @@ _PROFILES = ("default", "node-server", "docker-default")
 def main() -> None:
     """Measure each profile."""
     project = Project(PROJECT)
-    table()
+    syscall_table()
     for name in _PROFILES:
         profile = compiled(project, name)
         verdicts = profile.verdicts()
@@ -44,7 +45,7 @@ def main() -> None:
 def _in_full(filters: Mapping[str, bytes]) -> None:
     for arch, content in filters.items():
         program = Filter.read(content)
-        for number in table().numbers[arch].values():
+        for number in syscall_table().numbers[arch].values():
             program.run(words(number, AUDIT[arch]))
 
 

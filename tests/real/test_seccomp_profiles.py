@@ -16,8 +16,8 @@ import pytest
 from pipeline.model.nouns import Platform
 from pipeline.oci.seccomp import architectures, oci_profile
 from pipeline.oci.seccomp_source import read_profile
+from pipeline.profilesource import syscall_table
 from pipeline.run import Result, run
-from pipeline.stages.seccomp import syscall_table
 from pipeline.tools.libseccomp import Architecture, number
 from tests.conftest import PROJECT, Workspace
 from tests.standin import build, bundle
