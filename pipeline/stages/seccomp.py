@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.files import canonical_json, sha256_bytes, write_atomic
+from pipeline.files import canonical_json, compact_json, sha256_bytes, write_atomic
 from pipeline.model.bundle import UNCONFINED
 from pipeline.model.nouns import Platform
 from pipeline.oci import verdicts
@@ -51,7 +51,10 @@ def build(work: Work) -> Output:
     write_atomic(outputs / "verdicts.html", render(answers, resolved, name))
     for line in _lines(profile, resolved, here):
         work.say(f"{name}: {line}")
-    return Output(_facts(name, profile, resolved))
+    facts = _facts(name, profile, resolved)
+    # What is for people alone (pages, warnings with their lines) makes no later stage run again.
+    built_upon = {"documents": made.documents, "escapes": profile.escapes}
+    return Output(facts, digest=sha256_bytes(compact_json(built_upon)))
 
 
 def _resolve(profile: Profile, made: Filters, capabilities: Collection[str]) -> dict[str, Any]:
