@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +23,8 @@ from pipeline.checks.waivers import apply_waivers
 from pipeline.errors import PipelineError, PipelineErrors, Place, suggest
 from pipeline.examine import examine
 from pipeline.files import read_json, write_atomic
+from pipeline.fingerprint import Fingerprints
+from pipeline.hostfloor import known_floor
 from pipeline.model.nouns import Finding, Platform, Severity
 from pipeline.observe.host import host_facts
 from pipeline.observe.rootfs import RootfsLook
@@ -31,9 +33,11 @@ from pipeline.paths import Project
 from pipeline.report.forms import index as forms
 from pipeline.report.judged import FAIL_ON, Judged, Wanted
 from pipeline.run import ToolFailed
+from pipeline.runtimefacts import found_runtimes
 from pipeline.selection import split
 from pipeline.tools.runtimes import registry
 
+_OWN = Project(Path(__file__).resolve().parent.parent)
 _CONFIG = "config.json"
 _NEVER = "never"
 _PROFILES = ("baseline", STRICT)
@@ -138,15 +142,21 @@ def judge_built(
 
 
 def judged_for() -> tuple[HostFacts, tuple[str, ...]]:
-    """Return the facts of this host with the first runtime that works, and a word about it."""
+    """Return the facts of this host with the first runtime that works, and a word about it.
+
+    What was measured of runtimes comes with this program, in whatever project a bundle is.
+    """
+    marks = {name: Fingerprints(_OWN).tool(name) for name in registry.ADAPTERS}
     for name in registry.ADAPTERS:
         found = registry.find(name)
         try:
             version = found.version().number if found else ""
         except (ToolFailed, OSError):
             continue
-        if version:
-            return host_facts(name, version), (f"judged for {name} {version}",)
+        if found and version:
+            host = host_facts(name, version, found_runtimes(_OWN, marks))
+            host = replace(host, floor=known_floor(_OWN, found, version))
+            return host, (f"judged for {name} {version}",)
     return host_facts("", ""), ("judged for no runtime, since neither runc nor crun is installed",)
 
 

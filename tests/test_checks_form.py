@@ -130,11 +130,13 @@ def test_all_faults_come_at_once_and_read_like_errors() -> None:
         "  --> config.json:5:5\n"
         ' 5 |     "readOnly": true\n'
         "   |     ^ help: write `readonly`\n"
+        "   = root.readOnly; runtime-spec, config.md\n"
         "\n"
         "high[unknown-key]: unknown key `linux.resources.pid`: every runtime ignores it\n"
         "  --> config.json:194:7\n"
         '194 |       "pid": {\n'
         "    |       ^ help: did you mean `pids`?\n"
+        "   = linux.resources.pid; runtime-spec, config.md\n"
         "\n"
         "2 high"
     )

@@ -17,7 +17,7 @@ def test_a_waived_finding_stays_with_its_reason() -> None:
     assert found.waived == "it updates itself"
     assert render_findings([found]) == (
         "waived high[writable-root]: it is writable\n  help: `read_only: true`\n"
-        "   = waived: it updates itself\n\n1 waived"
+        "   = root; CIS 5.13\n   = waived: it updates itself\n\n1 waived"
     )
 
 

@@ -67,9 +67,11 @@ def test_the_terminal_shows_both_places_worst_first() -> None:
         "  --> out/b/bundle/config.json:12:5\n"
         '12 |     "CAP_SYS_ADMIN"\n'
         "   |     ^^^^^^^^^^^^^^^ help: drop it\n"
+        "   = process.capabilities.bounding[0]; capabilities(7)\n"
         "   = from specs/b.yaml:3:1\n"
         "\n"
         "low[home-missing]: HOME is not there\n"
+        "   = process.env\n"
         "\n"
         "waived high[writable-root]: can be written\n"
         "  --> out/b/bundle/config.json:3:1\n"

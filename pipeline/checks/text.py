@@ -116,10 +116,14 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def render_finding(finding: Finding) -> str:
-    """Return one finding in the form of an error, with where its field came from and why it is waived."""
+    """Return one finding in the form of an error; below it the JSON path and the source of the rule, where
+    its field came from, and why it is waived."""
     text = str(PipelineError(finding.rule, finding.message, place=finding.place, hint=finding.mend or None))
     label = finding.severity.value if finding.waived is None else f"waived {finding.severity.value}"
     text = label + text.removeprefix("error")
+    about = "; ".join(filter(None, (finding.path, finding.source)))
+    if about:
+        text += f"\n   = {printable(about)}"
     came = finding.origin or finding.provenance
     if came is not None:
         text += f"\n   = from {came}"
