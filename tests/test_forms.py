@@ -75,6 +75,7 @@ def test_the_terminal_shows_both_places_worst_first() -> None:
         "\n"
         "waived high[writable-root]: can be written\n"
         "  --> out/b/bundle/config.json:3:1\n"
+        "   = root.readonly\n"
         "   = waived: a cache\n"
         "\n"
         "b: 1 critical, 1 low, 1 waived; judged for runc 1.1.5\n"
