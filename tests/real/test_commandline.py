@@ -104,7 +104,7 @@ def test_status_check_after_a_name(built: Workspace) -> None:
     ("line", "message"),
     [
         ("status helo", "error[usage]: there is no bundle `helo`\n  help: did you mean `hello`?\n"),
-        ("explain config:hello", "error[usage]: there is no stage `config:hello`"),
+        ("explain config:hallo", "error[usage]: there is no bundle `hallo`"),
         ("explain --josn spec:hello", "error[usage]: `doit explain` has no option `--josn`"),
         ("-n 2 -P process", "error[usage]: stages run in threads only"),
         ("ignore copy:hello", "error[usage]: `doit ignore` has no meaning here\n"),

@@ -112,7 +112,7 @@ KEYS: dict[str, tuple[str, list[str]]] = {
     "seccomp": ("seccomp: unconfined\nwaive: {seccomp-missing: tested here}", ["seccomp", *FROM_SPEC]),
     "userns": ("userns: '2000100000:65536'", FROM_UNPACK),
     "keep_privileged_files": ("keep_privileged_files: [/bin/busybox]", ["unpack", "spec"]),
-    "oci_version": ("oci_version: 1.1.0", FROM_SPEC),
+    "oci_version": ("oci_version: 1.0.2", FROM_SPEC),
     "waive": ("waive: {waiver-unused: not needed but tried}", FROM_VALIDATE),
     "hardening": ("hardening: {baseline: 2023-10}", FROM_SPEC),
 }

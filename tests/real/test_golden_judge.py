@@ -17,7 +17,6 @@ pytestmark = pytest.mark.real
 SHELL = {"/bin/sh": {"link": "busybox"}, "/bin/busybox": "elf"}
 
 
-@pytest.mark.xfail(strict=True, reason="false alarm: capability-inconsistent for an ambient set")
 @pytest.mark.parametrize(
     ("words", "known"),
     [

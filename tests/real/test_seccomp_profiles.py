@@ -15,8 +15,7 @@ import pytest
 
 from pipeline.model.nouns import Platform
 from pipeline.oci.seccomp import architectures, oci_profile
-from pipeline.oci.seccomp_source import read_profile
-from pipeline.profilesource import syscall_table
+from pipeline.profilesource import Sources, read_named, read_with_floor, sources_in, syscall_table
 from pipeline.run import Result, run
 from pipeline.tools.libseccomp import Architecture, number
 from tests.conftest import PROJECT, Workspace
@@ -168,9 +167,11 @@ print(json.dumps(refused))
 """
 
 
+SOURCES = PROJECT / "specs" / "seccomp"
+
+
 def document(name: str) -> dict[str, Any]:
-    path = PROJECT / "specs" / "seccomp" / f"{name}.yaml"
-    return oci_profile(read_profile(path.read_bytes(), path.name, syscall_table()), (ARCH,), syscall_table())
+    return oci_profile(read_named(name, SOURCES, PROJECT), (ARCH,), syscall_table())
 
 
 # The default profile with one test of each kind, on descriptor -1: EBADF is the kernel's own answer.
@@ -223,8 +224,11 @@ OPERATOR_QUESTIONS: dict[str, tuple[str, tuple[int, ...], int]] = {
 
 def operators() -> tuple[dict[str, Any], str]:
     """The profile of every operator, and what to ask under it."""
-    beside = {"default": (PROJECT / "specs" / "seccomp" / "default.yaml").read_bytes()}
-    made = oci_profile(read_profile(OPERATORS, "x.yaml", syscall_table(), beside), (ARCH,), syscall_table())
+    shipped = sources_in(SOURCES)
+    beside = Sources(
+        ("x", *shipped), lambda name: OPERATORS if name == "x" else shipped[name], shipped.floors
+    )
+    made = oci_profile(read_with_floor("x", "x.yaml", beside), (ARCH,), syscall_table())
     asked = {what: [call_number(call), args] for what, (call, args, _) in OPERATOR_QUESTIONS.items()}
     return made, json.dumps([call_number("clone"), asked])
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.check import judged_for
 from pipeline.examine import examine
 from pipeline.model.nouns import Finding, Severity
-from pipeline.observe.host import held_capabilities, host_facts
-from pipeline.tools.runtimes import registry
+from pipeline.observe.host import held_capabilities
 from tests.conftest import Workspace
 from tests.judged import elf
 from tests.real.busybox_bundle import BASE, make_bundle, write_config
@@ -35,8 +35,8 @@ def result(workspace: Workspace, name: str) -> dict[str, Any]:
 
 def judged(folder: Path) -> dict[str, Finding]:
     """The findings on a bundle from elsewhere, by rule."""
-    version = registry.get("runc").version().number
-    found = examine(folder / "config.json", "config.json", host_facts("runc", version))
+    host, _ = judged_for()
+    found = examine(folder / "config.json", "config.json", host)
     return {finding.rule: finding for finding in found}
 
 
