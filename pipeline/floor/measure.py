@@ -72,7 +72,8 @@ class Bench:
     def start(self, profile: dict[str, Any], *, quiet: bool, traces: Path | None = None) -> bool:
         """Start the program and one more in its container; True when both are really running or have ended.
 
-        With `traces`, the starts are watched and written to `create` and `exec` there.
+        With `traces`, the starts are watched and written to `create` and `exec` there. Raises Unmeasurable
+        when something of the container stays.
         """
         self.starts += 1
         bundle.write_config(self.folder / "bundle", profile, no_new_privileges=quiet)
@@ -89,6 +90,13 @@ class Bench:
             before=before,
             patience_s=_PATIENCE_S,
         )
+        done = self._lives(container)
+        if container.left:
+            raise Unmeasurable(f"a start left something behind: {', '.join(container.left)}")
+        return done
+
+    @staticmethod
+    def _lives(container: Container) -> bool:
         try:
             with container:
                 container.start()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from pipeline.tools.runtimes.shield import shielded
 
 _VERB_TIMEOUT_S = 60.0
 _DEATH_TIMEOUT_S = 10.0
+_REAP_PAUSE_S = 0.05
 _OUTPUT_TIMEOUT_S = 2.0
 _SAID_MAX = 4000
 
@@ -180,7 +182,7 @@ class Container:
 
     def _remove(self) -> None:
         self.kill()
-        self.wait(_DEATH_TIMEOUT_S)
+        self._await_death()
         if self.pid:
             self._verb("delete", self.runtime.delete(self.id, force=False), removal=True)
         own = [folder for folder in self.cgroups.values() if self.id in str(folder)]
@@ -196,6 +198,20 @@ class Container:
             if fd >= 0:
                 os.close(fd)
         self._pidfd, self._namespaces = -1, {}
+
+    def _await_death(self) -> None:
+        """Wait for the first process to end, and take the exit status of strays that keep it from ending.
+
+        A pid namespace's first process is done when all others are reaped (pid_namespaces(7)). One that a
+        runtime's `exec` had put there is our child since that runtime was stopped, so nobody else will.
+        """
+        end = time.monotonic() + _DEATH_TIMEOUT_S
+        while self._pidfd >= 0 and self.wait(_REAP_PAUSE_S) is None and time.monotonic() < end:
+            for child in proc.children(os.getpid()):
+                inside = not self._namespaces.keys().isdisjoint(proc.namespaces(child, ("pid",)).values())
+                if child != self.pid and inside:
+                    with suppress(ChildProcessError):
+                        os.waitpid(child, os.WNOHANG)
 
     @property
     def _runtime_log(self) -> Path:
