@@ -136,8 +136,8 @@ def test_all_faults_come_at_once_and_read_like_errors() -> None:
         "   = root.readOnly; runtime-spec, config.md\n"
         "\n"
         "high[unknown-key]: unknown key `linux.resources.pid`: every runtime ignores it\n"
-        "  --> config.json:194:7\n"
-        '194 |       "pid": {\n'
+        "  --> config.json:195:7\n"
+        '195 |       "pid": {\n'
         "    |       ^ help: did you mean `pids`?\n"
         "   = linux.resources.pid; runtime-spec, config.md\n"
         "\n"
