@@ -242,7 +242,7 @@ def good_config() -> dict[str, Any]:
                 "destination": "/dev",
                 "type": "tmpfs",
                 "source": "tmpfs",
-                "options": ["nosuid", "noexec", "size=64k"],
+                "options": ["mode=755", "nosuid", "noexec", "size=64k"],
             },
             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*safe, "ro"]},
             {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*safe, "ro"]},

@@ -24,9 +24,8 @@ from pipeline.model.nouns import Finding, Severity
 from pipeline.model.runtime import child_path
 from pipeline.oci.convert import convert
 from pipeline.oci.seccomp import oci_profile
-from pipeline.oci.seccomp_source import read_profile
 from pipeline.paths import Project
-from pipeline.profilesource import syscall_table
+from pipeline.profilesource import read_named, syscall_table
 from pipeline.specfile import load
 from pipeline.tools import libseccomp
 from tests.judged import BASE, FOLDER, USER, Case, elf, file, folder
@@ -72,10 +71,8 @@ class Mutant:
 def shipped(name: str) -> Case:
     """A shipped bundle: its config.json as the conversion makes it, and a rootfs and host that suit it."""
     spec = _spec(name)
-    source = SPECS / "seccomp" / f"{spec['seccomp']}.yaml"
-    table = syscall_table()
-    profile = read_profile(source.read_bytes(), source.name, table)
-    document = oci_profile(profile, ("SCMP_ARCH_X86_64",), table)
+    profile = read_named(spec["seccomp"], SPECS / "seccomp", SPECS)
+    document = oci_profile(profile, ("SCMP_ARCH_X86_64",), syscall_table())
     local = {"image": "docker://example.org/box:1", "platform": "linux/amd64"}
     given = inputs(spec | local, {"config": IMAGES[name]}, seccomp=document)
     config = json.loads(canonical_json(convert(given).config.to_json()))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec.inspect as types
@@ -133,8 +136,8 @@ def test_all_faults_come_at_once_and_read_like_errors() -> None:
         "   = root.readOnly; runtime-spec, config.md\n"
         "\n"
         "high[unknown-key]: unknown key `linux.resources.pid`: every runtime ignores it\n"
-        "  --> config.json:194:7\n"
-        '194 |       "pid": {\n'
+        "  --> config.json:195:7\n"
+        '195 |       "pid": {\n'
         "    |       ^ help: did you mean `pids`?\n"
         "   = linux.resources.pid; runtime-spec, config.md\n"
         "\n"
@@ -281,3 +284,26 @@ def test_a_long_number_is_cut_in_the_message() -> None:
     assert found.message == (
         "`process.user.uid` is 999999999999999999999999… (300 digits), outside 0 to 4294967295"
     )
+
+
+def test_a_config_is_read_as_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    """Under LC_ALL=C and without Python's own UTF-8 mode; bytes that are not UTF-8 are kept, and named."""
+    config = good_config()
+    config["annotations"] = {"org.example.title": "\u00fcber"}
+    path = tmp_path / "config.json"
+    path.write_bytes(json.dumps(config, ensure_ascii=False).encode().replace(b"box", b"b\xffx", 1))
+    script = (
+        "import sys; from pathlib import Path; from pipeline.examine import read_text; "
+        "sys.stdout.buffer.write(ascii(read_text(Path(sys.argv[1]))).encode())"
+    )
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        cwd=Path(__file__).parent.parent,
+        env=environment,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert b"\\xfcber" in run.stdout
+    assert b"b\\udcffx" in run.stdout

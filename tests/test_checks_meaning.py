@@ -33,6 +33,30 @@ SECCOMP = "linux.seccomp"
 SCHEDULER = "process.scheduler"
 
 
+def masked_path(path: str) -> Change:
+    """Mask one more path."""
+    return add("linux.maskedPaths", path)
+
+
+def last_ids(size: int) -> Change:
+    """Map some ids to the last of the host: 4294967294 is the last one there is."""
+    return add("linux.uidMappings", {"containerID": 10**6, "hostID": 2**32 - 100, "size": size})
+
+
+def many_ids(count: int) -> Change:
+    """Map users by so many ranges."""
+    rows = [{"containerID": n, "hostID": 10**6 + n, "size": 1} for n in range(count)]
+    return put("linux.uidMappings", rows)
+
+
+def sockets(*conditions: dict[str, Any]) -> Change:
+    """Allow sockets of AF_UNIX, and pairs of them under conditions."""
+    only = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
+    rules = [{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [only]}]
+    pairs = {"names": ["socketpair"], "action": "SCMP_ACT_ALLOW"}
+    return put(f"{SECCOMP}.syscalls", [*rules, pairs | ({"args": list(conditions)} if conditions else {})])
+
+
 def version(text: str) -> Change:
     """Declare another ociVersion."""
     return put("ociVersion", text)
@@ -318,7 +342,7 @@ TABLE: list[tuple[str, Change, Change]] = [
     (
         "cpu-realtime",
         both(put(f"{CPU}.realtimePeriod", 1000), put(f"{CPU}.realtimeRuntime", 1001)),
-        both(put(f"{CPU}.realtimePeriod", 1000), put(f"{CPU}.realtimeRuntime", 1000)),
+        both(put(f"{CPU}.realtimePeriod", 1000), put(f"{CPU}.realtimeRuntime", 0)),
     ),
     *(
         ("io-weight", put(f"{IO}.{name}", bad), put(f"{IO}.{name}", good))
@@ -367,7 +391,8 @@ TABLE: list[tuple[str, Change, Change]] = [
         )
         for bad, good in (
             ("memory", "memory.high"),
-            ("../memory.high", "cgroup.freeze"),
+            ("../memory.high", "cgroup.max.depth"),
+            ("cgroup.kill", "cgroup.max.descendants"),
             ("memry.high", "misc.max"),
             ("io.", "io.max"),
         )
@@ -543,6 +568,33 @@ TABLE: list[tuple[str, Change, Change]] = [
             annotation("org.opencontainers.image.stopSignal", good),
         )
         for bad, good in (("SIGTRM", "SIGTERM"), ("65", "64"), ("TERM", "SIGRTMIN+3"))
+    ),
+    (
+        "bind-option-missing",
+        mount("/data", without=("bind",)),
+        mount("/data", add=("rbind",), without=("bind",)),
+    ),
+    ("tmpfs-open", mount("/dev", without=("mode=755",)), mount("/dev", add=("mode=0711",))),
+    ("tmpfs-open", mount("/tmp", add=("mode=0777",)), mount("/tmp", add=("mode=1777",))),
+    ("tmpfs-closed", mount("/tmp", add=("mode=755",)), mount("/tmp", add=("mode=755", "uid=65532"))),
+    (
+        "devpts-closed",
+        new_mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec"),
+        new_mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "ptmxmode=0666"),
+    ),
+    ("masked-path-too-wide", masked_path("/bin"), masked_path("/bin/other")),
+    ("masked-path-too-wide", masked_path("/proc"), masked_path("/proc/kcore")),
+    ("cwd-proc", put("process.cwd", "/proc/self/fd/7"), put("process.cwd", "/proc/self")),
+    ("umask-odd", put("process.user.umask", 0o177), put("process.user.umask", 0o077)),
+    ("args-secret", argument("--db-password=x"), argument("--db-password-file=x")),
+    ("args-secret", argument("-token=x"), argument("-token=/run/token")),
+    ("mapping-overflow", last_ids(100), last_ids(99)),
+    ("mapping-too-many", many_ids(341), many_ids(340)),
+    ("seccomp-socketpair", sockets(), sockets({"index": 0, "value": 1, "op": "SCMP_CMP_EQ"})),
+    (
+        "seccomp-family-none",
+        sockets({"index": 0, "value": 0xFFFFFFFF, "op": "SCMP_CMP_MASKED_EQ"}),
+        sockets({"index": 0, "value": 0xFFFFFFFF, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}),
     ),
     (
         "annotation-os",

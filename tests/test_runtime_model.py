@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.checks.form import read_form
 from pipeline.model.runtime import RuntimeConfig, child_path, read_config
 from tests.judged import good_config
-
-OFFICIAL = Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema")
-# Debian packages a snapshot between 1.0.2 and 1.1 (golang-github-opencontainers-specs-dev 1.0.2.118).
+from tests.official import OFFICIAL, official_schema
 
 
 def test_a_config_survives_the_round_trip() -> None:
@@ -65,15 +64,7 @@ def official() -> Any:
     """The official schema as Debian packages it; it is never fetched."""
     if not OFFICIAL.is_dir():
         pytest.skip("the package golang-github-opencontainers-specs-dev is not installed")
-    from jsonschema import Draft4Validator
-    from referencing import Registry, Resource
-    from referencing.jsonschema import DRAFT4
-
-    files = {path.name: json.loads(path.read_text()) for path in OFFICIAL.glob("*.json")}
-    resources = [
-        (name, Resource.from_contents(text, default_specification=DRAFT4)) for name, text in files.items()
-    ]
-    return Draft4Validator({"$ref": "config-schema.json"}, registry=Registry().with_resources(resources))
+    return official_schema()
 
 
 def mutants(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -127,3 +118,114 @@ def test_the_holes_of_the_official_schema_are_known(official: Any) -> None:
     time_namespace["linux"]["namespaces"].append({"type": "time"})
     assert not official.is_valid(time_namespace), "the snapshot is older than the time namespace"
     assert not read_form("config.json", json.dumps(time_namespace)).findings
+
+
+# Why form alone refuses what the official schema lets pass: its rules by name, and what each stands for.
+_OURS = {
+    "unknown-key": "the specification lets runtimes ignore it, and the schema lets everybody",
+    "key-case": "Go folds case, C does not; to the schema it is an unknown key",
+    "moved-key": "a key of a draft",
+    "duplicate-key": "a parsed document has no duplicates left",
+    "newer-than-version": "the schema knows one version, and not the declared one",
+    "gone-from-version": "the schema knows one version, and not the declared one",
+    "control-character": "the schema has no opinion on NUL and what is no UTF-8",
+    "bad-value": "Python's `$` matches before a newline at the end; empty keys; formats said only in words",
+    "empty-array": "required by the words, not by the schema",
+    "missing-key": "required by the words, not by the schema",
+    "number-out-of-range": "the kernel's ranges, and those that the package leaves open",
+    "unknown-word": "a set of words that the package leaves open",
+    "wrong-type": "what came after the package is free there; and 1.0 is whole to JSON Schema",
+}
+# Paths that came after the package, or that its schema does not describe where the words do.
+_WORDS = ("time", "CAP_X", "SCMP_ACT_ALLOW", "bind", "/x", "", "a\nb", "1.0.2", "2MB\n", "RLIMIT_CORE", "pid")
+
+
+def _spots(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key in list(value) if isinstance(value, dict) else range(len(value)):
+        yield (*way, key)
+        if isinstance(value[key], dict | list):
+            yield from _spots(value[key], (*way, key))
+
+
+def _vocabulary(value: Any) -> Iterator[str]:
+    """Every key that the schema knows somewhere."""
+    if isinstance(value, dict):
+        yield from value.get("properties", {}) if isinstance(value.get("properties"), dict) else ()
+        value = list(value.values())
+    for child in value if isinstance(value, list) else ():
+        yield from _vocabulary(child)
+
+
+_FILES = [json.loads(path.read_text()) for path in sorted(OFFICIAL.glob("*.json"))]
+_KEYS = sorted({"noNewPriviliges", "Root", *(key for file in _FILES for key in _vocabulary(file))})
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 3),
+    st.sampled_from([2**32, 2**64, 0.5]),
+    st.sampled_from(_WORDS),
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=3),
+    max_leaves=5,
+)
+_EDITS = st.lists(
+    st.tuples(st.integers(0, 10**6), st.sampled_from(["set", "add", "drop"]), _VALUES), max_size=3
+)
+
+
+def _edited(edits: list[tuple[int, str, Any]], keys: list[str]) -> Any:
+    config = good_config()
+    for (number, verb, value), key in zip(edits, keys, strict=False):
+        spots = list(_spots(config))
+        way = spots[number % len(spots)]
+        place: Any = config
+        for step in way[:-1]:
+            place = place[step]
+        if verb == "drop":
+            del place[way[-1]]
+        elif verb == "set":
+            place[way[-1]] = value
+        elif isinstance(place, dict):
+            place[key] = value
+        else:
+            place.append(value)
+    return config
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(edits=_EDITS, keys=st.lists(st.sampled_from(_KEYS), min_size=3, max_size=3))
+def test_where_form_and_the_official_schema_differ_the_reason_has_a_name(
+    official: Any, edits: list[tuple[int, str, Any]], keys: list[str]
+) -> None:
+    config = _edited(edits, keys)
+    faults = {finding.rule for finding in read_form("config.json", json.dumps(config)).findings}
+    refused = list(official.iter_errors(config))
+    if not refused:
+        assert faults <= _OURS.keys()
+        return
+    if not faults:
+        # The one thing that the package refuses and the specification does not (1.1, namespaces).
+        namespaces = config["linux"]["namespaces"]
+        config["linux"]["namespaces"] = [entry for entry in namespaces if entry["type"] != "time"]
+        assert len(config["linux"]["namespaces"]) < len(namespaces), refused
+        assert official.is_valid(config)
+
+
+def test_the_edits_make_configs_that_both_refuse_and_that_only_form_refuses(official: Any) -> None:
+    """Each named reason that edits of a parsed document can show, shown."""
+    shown = set()
+    for change in (
+        {"extra": 1},
+        {"Hostname": "x"},
+        {"hostname": "a\0b"},
+        {"domainname": "x", "ociVersion": "1.0.2"},
+        {"ociVersion": "1.0.2\n"},
+        {"hooks": {"prestart": [{"path": "/x", "timeout": 2**64}]}},
+    ):
+        config = {**good_config(), **change}
+        if official.is_valid(config):
+            shown |= {finding.rule for finding in read_form("config.json", json.dumps(config)).findings}
+    assert {"unknown-key", "key-case", "control-character", "newer-than-version"} <= shown
+    assert shown <= _OURS.keys()

@@ -47,7 +47,8 @@ def inside_bundle(subject: Subject) -> Findings:
                 f"`{source.path}` is the bundle's own: {'it is shown' if is_readonly else 'it can change'}"
             )
             mend = "keep data beside the bundle, or in a named volume"
-            severity = LOW if is_readonly else MEDIUM
+            is_itself = source.real in (folder, f"{folder}/config.json")
+            severity = LOW if is_readonly else HIGH if is_itself else MEDIUM
             yield Finding("bind-source-in-bundle", severity, message, f"{path}.source", mend, "bundle.md")
 
 

@@ -27,12 +27,15 @@ _DEFAULTS: frozenset[_Numbers] = frozenset(
     }
 )
 
+# Memory and ports of the machine (mem(4)): as much as a disk.
+_MEMORY = frozenset({("c", 1, 1), ("c", 1, 2), ("c", 1, 4), ("u", 1, 1), ("u", 1, 2), ("u", 1, 4)})
+
 
 def devices(subject: Subject) -> Findings:
     """No device of the host but those that every container has."""
     linux = subject.config.linux
     listed = [
-        (f"linux.devices[{n}]", d.path, d.type)
+        (f"linux.devices[{n}]", d.path, "b" if (d.type, d.major, d.minor) in _MEMORY else d.type)
         for n, d in enumerate((linux.devices if linux else None) or ())
     ]
     blocks = {(r.major, r.minor) for r in resources(subject).devices or () if r.allow and r.type == "b"}
@@ -125,6 +128,9 @@ def cgroups_path(subject: Subject) -> Findings:
     elif posixpath.normpath("/" + found.lstrip("/")) == "/":
         message = "`cgroupsPath` is the root of all cgroups: limits would be the host's, or nobody's"
         yield Finding("cgroups-path", HIGH, message, path, mend, "config-linux.md, cgroups path")
+    elif found.startswith("/") and found.rstrip("/").endswith(".service"):
+        message = f"`cgroupsPath` {found} is a service's own: limits and stops would be meant for both"
+        yield Finding("cgroups-path", HIGH, message, path, mend, "systemd.service(5)")
 
 
 def unified(subject: Subject) -> Findings:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pipeline.checks import (
     heaps,
     host_needs,
+    meaning_filesystems,
+    meaning_identity,
     meaning_mounts,
     meaning_process,
     meaning_resources,
@@ -25,8 +27,40 @@ _MEANING: _Rows = {
         "env-no-path",
     ),
     "user and group ids": (
-        meaning_process.ids,
+        meaning_identity.ids,
         "id-too-large",
+    ),
+    "ranges of ids": (
+        meaning_identity.ranges,
+        "mapping-overflow mapping-too-many",
+    ),
+    "working directory in the container": (
+        meaning_identity.working_directory,
+        "cwd-proc",
+    ),
+    "secrets among the arguments": (
+        meaning_identity.secrets,
+        "args-secret",
+    ),
+    "umask of the owner": (
+        meaning_identity.umask,
+        "umask-odd",
+    ),
+    "binds by option": (
+        meaning_filesystems.binds_by_option,
+        "bind-option-missing",
+    ),
+    "modes of tmpfs": (
+        meaning_filesystems.tmpfs_modes,
+        "tmpfs-closed tmpfs-open",
+    ),
+    "terminals": (
+        meaning_filesystems.terminals,
+        "devpts-closed",
+    ),
+    "wide masks": (
+        meaning_filesystems.wide_masks,
+        "masked-path-too-wide",
     ),
     "scheduler": (
         meaning_schedule.policy,
@@ -139,6 +173,10 @@ _MEANING: _Rows = {
     "seccomp conditions": (
         meaning_seccomp.conditions,
         "seccomp-always-met seccomp-condition-duplicate seccomp-never-met seccomp-second-value",
+    ),
+    "seccomp families": (
+        meaning_seccomp.families,
+        "seccomp-family-none seccomp-socketpair",
     ),
     "seccomp clashes": (
         meaning_seccomp.clashes,

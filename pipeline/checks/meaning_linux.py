@@ -168,6 +168,8 @@ def devices(subject: Subject) -> Findings:
         path = f"linux.devices[{index}]"
         if not device.path.startswith("/"):
             yield Finding("device-path", HIGH, f"the device path `{device.path}` is relative", f"{path}.path")
+        elif ".." in device.path.split("/"):
+            yield Finding("device-path", HIGH, f"the device path `{device.path}` goes up", f"{path}.path")
         if device.type != "p" and (device.major is None or device.minor is None):
             message = f"the device `{device.path}` lacks major or minor"
             yield Finding("device-numbers", HIGH, message, path, "", "config-linux.md, devices")

@@ -34,9 +34,9 @@ _RLIMITS = frozenset(
 _IPC_SYSCTLS = frozenset(
     f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
-# Its three standard streams and one file to read.
-_LEAST = {"RLIMIT_NOFILE": 4}
-_LARGEST_ID = 2**31 - 1
+# Its three standard streams and one file to read; itself; the 32 pages that execve(2) grants to arguments;
+# and less address space than any program with its stack takes.
+_LEAST = {"RLIMIT_NOFILE": 4, "RLIMIT_NPROC": 1, "RLIMIT_STACK": 32 << 12, "RLIMIT_AS": 2 << 20}
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
@@ -130,17 +130,6 @@ def _consistent(named: dict[str, tuple[str, ...]], uid: int) -> Findings:
             yield Finding("capability-duplicate", LOW, f"{twice[0]} is there twice", path, "keep one")
 
 
-def ids(subject: Subject) -> Findings:
-    """Ids are ones that a process can have (setuid(2): -1 changes nothing; runc: at most 2^31-1)."""
-    user = subject.process.user
-    listed = [("process.user.uid", user.uid), ("process.user.gid", user.gid)]
-    listed += [(f"process.user.additionalGids[{n}]", gid) for n, gid in enumerate(user.additional_gids or ())]
-    for path, number in listed:
-        if number > _LARGEST_ID:
-            message = f"the id {number} is above {_LARGEST_ID}: runc refuses it"
-            yield Finding("id-too-large", HIGH, message, path, "write 65532", "runc, libcontainer user")
-
-
 def rlimits(subject: Subject) -> Findings:
     """Each limit is known, there once, and its soft value not above the hard one (getrlimit(2))."""
     seen: set[str] = set()
@@ -162,7 +151,8 @@ def rlimits(subject: Subject) -> Findings:
         least = _LEAST.get(limit.type, 0)
         if limit.hard < least or limit.soft < least:
             message = f"{limit.type} {min(limit.soft, limit.hard)}: no program starts with fewer than {least}"
-            yield Finding("rlimit-too-small", HIGH, message, path, "", "getrlimit(2)")
+            which = "hard" if limit.hard < least else "soft"
+            yield Finding("rlimit-too-small", HIGH, message, f"{path}.{which}", "", "getrlimit(2)")
         seen.add(limit.type)
 
 

@@ -24,6 +24,9 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 # The controllers of cgroup v2 (kernel, cgroup-v2), and the files that every cgroup has.
 _CONTROLLERS = ("cgroup", "cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma", "dmem", "irq")
 
+# Files of a cgroup that are orders and not limits.
+_ACTS = frozenset(f"cgroup.{name}" for name in ("procs", "threads", "kill", "freeze", "type"))
+
 
 def memory_numbers(subject: Subject) -> Findings:
     """A limit of memory is a number of bytes, or -1 for none (config-linux.md, memory)."""
@@ -68,6 +71,10 @@ def cpu_numbers(subject: Subject) -> Findings:
         message = f"cpu.realtimeRuntime {runtime} does not fit in cpu.realtimePeriod {period}"
         path = f"{_CPU}.realtimeRuntime"
         yield Finding("cpu-realtime", HIGH, message, path, "", "kernel, sched-rt-group")
+    elif runtime:
+        message = f"cpu.realtimeRuntime {runtime}: few kernels have real time by group, and no cgroup v2 has"
+        path = f"{_CPU}.realtimeRuntime"
+        yield Finding("cpu-realtime", LOW, message, path, "drop it", "kernel, cgroup-v2, cpu")
 
 
 def block_io(subject: Subject) -> Findings:
@@ -144,6 +151,9 @@ def unified_keys(subject: Subject) -> Findings:
         if "/" in key or not dot or not rest:
             message = f"`{key}` is no file of a cgroup"
             yield Finding("unified-key", HIGH, message, path, "as in memory.high", "config-linux.md, unified")
+        elif key in _ACTS:
+            message = f"`{key}` is no limit: writing it moves, stops or ends processes"
+            yield Finding("unified-key", HIGH, message, path, "drop it", "kernel, cgroup-v2, core files")
         elif controller not in _CONTROLLERS:
             close = suggest(controller, _CONTROLLERS)
             message = f"`{controller}` in `{key}` is no controller of cgroup v2"

@@ -14,6 +14,7 @@ from pipeline.model.runtime_resources import Seccomp, SyscallArgument
 
 _PATH = "linux.seccomp"
 _WITH_ERRNO = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
+_INT = 0xFFFFFFFF
 _SPEC = "config-linux.md, seccomp"
 
 
@@ -88,6 +89,45 @@ def _condition(condition: SyscallArgument, path: str) -> Findings:
     elif condition.value == 0:
         message = "the mask is 0: the condition is always met"
         yield Finding("seccomp-always-met", HIGH, message, f"{path}.value", "", "seccomp_rule_add(3)")
+
+
+def families(subject: Subject) -> Findings:
+    """Families of sockets that are listed are ones, and hold for pairs of sockets too (socketpair(2))."""
+    profile = _profile(subject)
+    rules = [
+        (number, rule)
+        for number, rule in enumerate((profile.syscalls if profile else None) or ())
+        if rule.action == "SCMP_ACT_ALLOW" and {"socket", "socketpair"} & set(rule.names)
+    ]
+    for number, rule in rules:
+        for index, condition in enumerate(rule.args or ()):
+            if condition.index == 0 and _is_equal(condition) and _wanted(condition) == 0:
+                message = f"{rule.names[0]} is allowed for the family 0 alone, which is none: it always fails"
+                path = f"{_PATH}.syscalls[{number}].args[{index}]"
+                mend = "name a family, such as 1 (AF_UNIX)"
+                yield Finding("seccomp-family-none", MEDIUM, message, path, mend, "socket(2), AF_UNSPEC")
+    sockets = [rule for _, rule in rules if "socket" in rule.names]
+    is_listed = bool(sockets) and all(any(map(_is_equal, rule.args or ())) for rule in sockets)
+    for number, rule in rules:
+        if is_listed and "socketpair" in rule.names and not rule.args:
+            message = "socketpair is allowed for every family, though socket is for those that are listed"
+            path = f"{_PATH}.syscalls[{number}]"
+            mend = "allow it where its first argument is 1 (AF_UNIX)"
+            # The kernel makes pairs for AF_UNIX and TIPC alone.
+            yield Finding("seccomp-socketpair", LOW, message, path, mend, "socketpair(2)")
+
+
+def _is_equal(condition: SyscallArgument) -> bool:
+    """True for a condition on the family that one value alone meets."""
+    if condition.index != 0:
+        return False
+    is_masked = condition.op == "SCMP_CMP_MASKED_EQ" and condition.value & _INT == _INT
+    return is_masked or condition.op == "SCMP_CMP_EQ"
+
+
+def _wanted(condition: SyscallArgument) -> int:
+    second = condition.value_two or 0
+    return second if condition.op == "SCMP_CMP_MASKED_EQ" else condition.value
 
 
 def clashes(subject: Subject) -> Findings:

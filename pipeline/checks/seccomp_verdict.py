@@ -22,7 +22,8 @@ ESCAPES = (
     *("swapon", "swapoff", "umount", "umount2", "unshare", "userfaultfd", "acct", "chroot", "clock_settime"),
     *("fanotify_init", "ioperm", "iopl", "kcmp", "lookup_dcookie", "name_to_handle_at", "pidfd_getfd"),
     *("process_madvise", "quotactl", "quotactl_fd", "setdomainname", "sethostname", "settimeofday", "stime"),
-    *("syslog", "open_tree_attr", "vhangup"),
+    *("syslog", "open_tree_attr", "vhangup", "uselib", "create_module", "query_module", "get_kernel_syms"),
+    *("nfsservctl", "_sysctl"),
 )
 
 
