@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pipeline.checks.subject import RuntimeFloor
-from pipeline.files import sha256_file
 from pipeline.oci.floor import NEEDED, SOMETIMES, floor_of, read_floors
 from pipeline.paths import Project
-from pipeline.tools.runtimes.base import Runtime
 
 
-def known_floor(project: Project, runtime: Runtime, version: str) -> RuntimeFloor:
+def known_floor(project: Project, runtime: str, fingerprint: str) -> RuntimeFloor:
     """Return what the runtime itself needs; of another version, not exact, where its own was not measured.
 
+    `fingerprint` is that of `Fingerprints.tool`, which has read the program already: `VERSION (digits)`.
     Raises PipelineError `bad-floors`.
     """
-    found, exact = floor_of(read_floors(project.floors), runtime.name, version, sha256_file(runtime.path))
+    version, _, digits = fingerprint.partition(" ")
+    found, exact = floor_of(read_floors(project.floors), runtime, version, digits.strip("()"))
     if found is None:
         return RuntimeFloor()
     return RuntimeFloor(

@@ -8,15 +8,13 @@ and why it was ever allowed to grow.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.checks.subject import ProfileDrift
 from pipeline.errors import PipelineError, Place
-from pipeline.files import canonical_json, compact_json, read_json, sha256_bytes, write_atomic
-from pipeline.model.bundle import UNCONFINED
+from pipeline.files import canonical_json, read_json, write_atomic
 from pipeline.oci.verdict_summary import Change, Summary, changes
 from pipeline.paths import Project
 from pipeline.profiles import of_name
@@ -51,28 +49,6 @@ def drift(project: Project, name: str) -> ProfileDrift:
     calls = [line.partition(": ")[2].partition(" ")[0] for line in opened]
     place = _place(project, name, calls) if calls else None
     return ProfileDrift(name, found is not None, opened, tuple(_kind(found, "lost")), place)
-
-
-def drift_kept(project: Project, name: str, parts: Mapping[str, Any]) -> ProfileDrift | None:
-    """Return the same, from a cache if it was asked for the same key before: finding out means to compile.
-
-    `parts` are those of the key of `validate`, which hold all that it depends on. None for no profile.
-    """
-    if name == UNCONFINED:
-        return None
-    compiled, pin = parts["upstream"]["seccomp"], parts["host"]["pin"]
-    mark = sha256_bytes(compact_json([name, parts["code"], parts["tools"]["libseccomp"], compiled, pin]))
-    kept = project.cache / f"drift-{name}.json"
-    if kept.is_file():
-        with suppress(PipelineError, KeyError, TypeError):
-            known = read_json(kept)
-            if known["key"] == mark:
-                return ProfileDrift(name, known["pinned"], (), tuple(known["closed"]))
-    found = drift(project, name)
-    # What opened is told with a place in a source, and fails the stage: it is found out anew.
-    if not found.opened:
-        write_atomic(kept, compact_json({"key": mark, "pinned": found.pinned, "closed": found.closed}))
-    return found
 
 
 def accept(project: Project, name: str, reason: str) -> list[str]:

@@ -40,6 +40,7 @@ RANKS = {
     "fingerprint": 4,
     "hostfacts": 4,
     "hostfloor": 4,
+    "keptdrift": 4,
     "receipts": 4,
     "runtimefacts": 4,
     "work": 4,

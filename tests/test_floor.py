@@ -171,6 +171,8 @@ def test_measuring_again_replaces_one_program_alone() -> None:
 
 def test_a_runtime_is_judged_by_its_own_floor_or_the_nearest() -> None:
     assert floor_of(FLOORS, "runc", "1.1.5", "aa") == (OLD, True)
+    assert floor_of(FLOORS, "runc", "1.1.5", "a") == (OLD, True)
+    assert floor_of(FLOORS, "runc", "1.1.5", "") == (OLD, False)
     assert floor_of(FLOORS, "runc", "1.1.5", "other build") == (OLD, False)
     assert floor_of(FLOORS, "runc", "1.2.0", "x") == (OLD, False)
     assert floor_of(FLOORS, "runc", "1.10.0", "x") == (NEW, False)

@@ -129,10 +129,11 @@ def numbers(version: str) -> tuple[int, ...]:
 def floor_of(floors: Iterable[Floor], runtime: str, version: str, sha256: str) -> tuple[Floor | None, bool]:
     """Return the floor to judge a runtime by, and whether it was measured with this very program.
 
-    Else the same version's; else the newest that is not newer; else the oldest that there is.
+    Else the same version's; else the newest that is not newer; else the oldest that there is. `sha256` is
+    the program's, or the first digits of it.
     """
     own = sorted((f for f in floors if f.runtime == runtime), key=lambda f: numbers(f.version))
-    exact = [f for f in own if f.version == version and f.sha256 == sha256 and sha256]
+    exact = [f for f in own if f.version == version and sha256 and f.sha256.startswith(sha256)]
     if exact:
         return exact[0], True
     older = [f for f in own if numbers(f.version) <= numbers(version)]

@@ -79,9 +79,9 @@ def _judge(
     from pipeline.checks.waivers import apply_waivers
     from pipeline.examine import examine
     from pipeline.hostfloor import known_floor
+    from pipeline.keptdrift import drift_kept
     from pipeline.observe.host import host_facts
     from pipeline.runtimefacts import found_runtimes
-    from pipeline.seccomppins import drift_kept
 
     name = str(work.paths.config.relative_to(work.project.root))
     drift = drift_kept(work.project, work.spec.seccomp, work.parts)
@@ -89,7 +89,7 @@ def _judge(
     runtimes = found_runtimes(work.project, work.parts["tools"])
     version = work.tool_version(_RUNTIME)
     host = host_facts(runtime.name, version, runtimes)
-    host = replace(host, floor=known_floor(work.project, runtime, version))
+    host = replace(host, floor=known_floor(work.project, runtime.name, work.parts["tools"][_RUNTIME]))
     found = in_profile(
         examine(work.paths.config, name, host, **facts, cache=seen), work.spec.hardening.profile
     )
