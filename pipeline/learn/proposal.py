@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +19,25 @@ from pipeline.oci.seccomp_tables import (
     PROBED,
 )
 
-SEEN, VDSO, FORMS = "seen", "vdso", "other-forms"
+SEEN, ALWAYS, VDSO, FORMS = "seen", "always", "vdso", "other-forms"
 _OWN_GROUPS = {
     SEEN: "seen, and in no group of another source",
-    VDSO: "not seen: the clock where the kernel gives it no shortcut (vdso(7)), and in sandboxes without one",
-    FORMS: "not seen: older or newer forms of calls that were, as another libc or architecture has them",
+    ALWAYS: "not seen; how any program ends, and what the kernel has it call after a signal",
+    VDSO: "not seen; the clock where the kernel gives it no shortcut (vdso(7)), and in sandboxes without one",
+    FORMS: "not seen; older or newer forms of calls that were, as another libc or architecture has them",
 }
 _VDSO_CALLS = ("clock_getres", "clock_gettime", "getcpu", "gettimeofday", "time")  # vdso(7)
-# Not two forms of one thing, though one does on aarch64 for which x86_64 has the other.
-_NO_FORMS = {"alarm", "arch_prctl", "creat", "futimesat", "mknod", "pause", "time"}
+# A signal may come at any time and its handler returns by rt_sigreturn(2); a call that a stop and a
+# continuation broke off goes on by restart_syscall(2).
+_ALWAYS_CALLS = ("exit", "exit_group", "restart_syscall", "rt_sigreturn")
+# Where the newer form was seen, no libc of today calls these, or they are something else on x86_64.
+_NOT_BACK = frozenset(
+    "alarm arch_prctl creat epoll_create eventfd futimesat getdents getrlimit inotify_init mknod pause "
+    "setrlimit signalfd time utime utimes".split()
+)
 # Newer calls that a libc tries before the older (glibc, musl), beside those of NEWER_FORMS.
 _FORMS = (
-    *((old, new) for old, new in NEWER_FORMS.items() if old not in _NO_FORMS),
+    *((old, new) for old, new in NEWER_FORMS.items() if old != "arch_prctl"),
     *(("stat", "statx"), ("fstat", "statx"), ("lstat", "statx"), ("newfstatat", "statx")),
     *(("access", "faccessat2"), ("faccessat", "faccessat2"), ("epoll_pwait", "epoll_pwait2")),
     *(("preadv", "preadv2"), ("pwritev", "pwritev2"), ("accept", "accept4"), ("renameat", "renameat2")),
@@ -38,6 +46,9 @@ _FORMS = (
 _AF_NETLINK = 16
 # Of several names of one number, the one that is written; the others are older.
 _USUAL = ("AF_UNIX", "AF_NETLINK")
+# No sign of YAML at its start, and none within that needs a blank beside it.
+_PLAIN = re.compile(r"[A-Za-z](?:[A-Za-z0-9,;.()/ -]*[A-Za-z0-9.)])?")
+_NO_TEXT = frozenset("null true false yes no on off y n".split())
 _SHOWN_PROCESSES = 4
 _SHOWN_VALUES = 8
 _LINE = 116
@@ -60,15 +71,17 @@ def propose(trace: Trace, sources: Sequence[Profile], known: Callable[[str], boo
     calls: Mapping[str, Mapping[str, Any]] = trace["calls"]
     needed = [name for name in calls if _allowed(name, calls[name]) and known(name)]
     groups, reasons = _groups(needed, sources)
-    for name in _VDSO_CALLS:
-        if name not in needed:
-            groups.setdefault(VDSO, []).append(name)
+    for group, more_calls in ((ALWAYS, _ALWAYS_CALLS), (VDSO, _VDSO_CALLS)):
+        for name in more_calls:
+            if name not in needed:
+                groups.setdefault(group, []).append(name)
     listed = {name for names in groups.values() for name in names}
     more = sorted({form for form in _forms(needed) if form not in listed and known(form)})
     if more:
         groups[FORMS] = more
     absent = sorted(n for n in calls if known(n) and n not in needed and _absent(n, calls[n]))
-    refused = sorted(set(calls) - set(needed) - set(absent))
+    # What a libc tries first is answered as it was here.
+    refused = sorted(set(calls) - {*needed, *absent, *PROBED})
     lines = [*_head(trace, refused), *_body(groups, reasons, calls), *_denied(absent)]
     allowed = tuple(sorted(name for names in groups.values() for name in names))
     return Proposal("\n".join(lines) + "\n", allowed, tuple(refused))
@@ -93,7 +106,7 @@ def _forms(needed: Iterable[str]) -> Iterator[str]:
     for old, new in _FORMS:
         if old in there:
             yield new
-        if new in there:
+        if new in there and old not in _NOT_BACK:
             yield old
 
 
@@ -155,12 +168,14 @@ def _body(
         yield f"    reason: {_text(reasons[group])}"
         yield "    allow:"
         for name in names:
-            entry = calls.get(name) if group not in (VDSO, FORMS) else None
+            entry = calls.get(name) if group not in (ALWAYS, VDSO, FORMS) else None
             yield from _entry(name, entry)
 
 
 def _text(reason: str) -> str:
-    """A reason as YAML that means nothing but itself."""
+    """A reason as YAML that means nothing but itself: in quotes where it is not plainly words."""
+    if _PLAIN.fullmatch(reason) and reason.lower() not in _NO_TEXT:
+        return reason
     return "'" + reason.replace("'", "''") + "'"
 
 
