@@ -77,8 +77,12 @@ def test_what_is_run_in_the_container_is_seen_and_what_fails_is_said(workspace: 
     failed = workspace.doit("trace:hello", code=1)
     assert "error[exercise-failed]: `x-trace`: GET http://127.0.0.1:8080/absent: 404" in failed.stderr
     assert trace_of(workspace, "hello") == before
-    workspace.doit("clean", "trace:hello")
-    assert not (workspace.out / "hello" / "trace").exists()
+    workspace.doit("clean", "-n", "trace:hello")
+    assert (workspace.out / "hello" / "trace").exists()
+    assert workspace.doit("clean", "trace:hello").stdout.count("removing out/hello/trace") == 1
+    assert [
+        path.name for path in (workspace.out / "hello").iterdir() if path.name in ("trace", "bundle")
+    ] == ["bundle"]
     assert wait_for_none(workspace.root) == []
 
 
