@@ -46,6 +46,10 @@ def task_smoke() -> Tasks:
     yield from make.smoke()
 
 
+def task_trace() -> Tasks:
+    yield from make.trace()
+
+
 def task_status() -> tasks.Task:
     return commands.status(make)
 

@@ -46,7 +46,7 @@ class Removals:
         # A bare `doit clean` asks all tasks, and a bundle's own has all of its stages.
         if self._selection.command != "clean" or (self.clean_all and not task.startswith("bundle:")):
             return []
-        return [Cleaning(self, "what it made", lambda dryrun: clean(self._engine, self._meant(task), dryrun))]
+        return [Cleaning(self, "what it made", lambda dryrun: self._cleaned(task, dryrun))]
 
     def cleaning_rest(self) -> list[Cleaning]:
         """The actions that clean what no spec asks for."""
@@ -58,8 +58,11 @@ class Removals:
         ]
 
     def forget(self, task: str) -> None:
-        """Remove the receipts of what is meant by a task's name."""
-        self.remove(_forgotten(self._engine, self._meant(task)))
+        """Remove the receipts of what is meant by a task's name; of a trace, what was seen."""
+        if task.partition(":")[0] == "trace":
+            self.remove(clean_traces(self._engine, self._traced(task), dryrun=False))
+        else:
+            self.remove(_forgotten(self._engine, self._meant(task)))
 
     def forget_all(self) -> None:
         """Remove all receipts."""
@@ -74,6 +77,15 @@ class Removals:
             self._fail(error)
         except OSError as fault:
             self._fail(of_system(fault))
+
+    def _cleaned(self, task: str, dryrun: bool) -> Iterator[str]:
+        yield from clean_traces(self._engine, self._traced(task), dryrun)
+        yield from clean(self._engine, self._meant(task), dryrun)
+
+    def _traced(self, task: str) -> list[str]:
+        """The bundles whose traces are meant by a task's name; those of all runtimes are one."""
+        kind, _, bundle = task.partition("/")[0].partition(":")
+        return [name for name in self._engine.specs if kind in ("bundle", "trace") and bundle in ("", name)]
 
     def _fail(self, error: PipelineError) -> None:
         self.failed = True
@@ -131,6 +143,25 @@ def clean(engine: Engine, steps: Iterable[Step], dryrun: bool) -> Iterator[str]:
                 folder.rmdir()
         if paths.image in there:
             _collect(project)
+
+
+def clean_traces(engine: Engine, bundles: Iterable[str], dryrun: bool) -> Iterator[str]:
+    """Remove what traces saw of bundles, and what they propose; yield what goes. Waits for a trace."""
+    for bundle in bundles:
+        paths = engine.project.bundle(bundle)
+        if not paths.trace.exists():
+            continue
+        shown = paths.trace.relative_to(engine.project.root)
+        if dryrun:
+            yield f"would remove {shown}"
+            continue
+        with engine.held(
+            f"{bundle}.trace", f"trace:{bundle}", "another doit is tracing it; waiting for that one"
+        ):
+            yield f"removing {shown}"
+            remove_tree(paths.trace)
+        with suppress(OSError):
+            paths.dir.rmdir()
 
 
 def clean_rest(engine: Engine, known: Collection[str], dryrun: bool) -> Iterator[str]:

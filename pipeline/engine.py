@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ class Engine:
 
         Raises PipelineError when it fails; its old receipt is gone then, if its outputs are.
         """
-        with self.locked(step), self._upstream_held(step):
+        with self.locked(step), self.kept(step.bundle, step.stage.reads):
             # Another process may have built what this one has read of before.
             self._receipts.clear()
             state = self.assess(step)
@@ -107,18 +107,6 @@ class Engine:
         """Remove the step's receipt, so that it is built again."""
         self._receipts.pop((step.bundle, step.label), None)
         drop(self.project.bundle(step.bundle).receipt(step.label))
-
-    @contextmanager
-    def _upstream_held(self, step: Step) -> Iterator[None]:
-        """Keep other processes from rebuilding what this step reads.
-
-        Stages read only earlier ones, so no two processes can wait for each other.
-        """
-        with ExitStack() as held:
-            for stage in step.stage.reads:
-                lock = held.enter_context(open(self.project.locks / f"{step.bundle}.{stage}", "ab"))
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            yield
 
     def sweep(self) -> list[str]:
         """Remove the work folders of processes that died; return a line for each, also where it stays."""
@@ -227,13 +215,31 @@ class Engine:
     @contextmanager
     def locked(self, step: Step) -> Iterator[None]:
         """Hold the step's lock, waiting for another process that has it."""
-        path = self.project.locks / f"{step.bundle}.{step.label}"
-        with open(path, "ab") as lock:
+        busy = "another doit is building it; waiting for that one"
+        with self.held(f"{step.bundle}.{step.label}", step.task, busy):
+            yield
+
+    @contextmanager
+    def held(self, name: str, task: str, busy: str) -> Iterator[None]:
+        """Hold the lock of a name, saying `busy` for the task and waiting when another process has it."""
+        with open(self.project.locks / name, "ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._voice.say(step.task, "another doit is building it; waiting for that one")
+                self._voice.say(task, busy)
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def kept(self, bundle: str, stages: Iterable[str]) -> Iterator[None]:
+        """Keep other processes from rebuilding stages of a bundle that are read here.
+
+        Stages read only earlier ones, so no two processes can wait for each other.
+        """
+        with ExitStack() as held:
+            for stage in stages:
+                lock = held.enter_context(open(self.project.locks / f"{bundle}.{stage}", "ab"))
+                fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
 

@@ -68,6 +68,11 @@ class BundlePaths:
         """What was seen of runs."""
         return self.dir / "smoke"
 
+    @cached_property
+    def trace(self) -> Path:
+        """What traces saw of it, and the profile that they propose."""
+        return self.dir / "trace"
+
     def receipt(self, stage: str) -> Path:
         """The receipt of a stage; smoke has one for each runtime (`smoke-runc`)."""
         return self.stages / f"{stage}.json"

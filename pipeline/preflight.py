@@ -15,7 +15,7 @@ from pipeline.selection import READERS, Selection
 from pipeline.specfile import Loaded
 
 BUILD_STAGES = ("copy", "unpack", "seccomp", "spec", "validate")
-GROUPS = (*STAGES, "bundle")
+GROUPS = (*STAGES, "bundle", "trace")
 _CHECKED_COMMANDS = ("run", "info", "forget", "clean")
 # Commands about doit's own database, which this project does without.
 _MEANINGLESS = ("ignore", "dumpdb", "reset-dep", "strace")
@@ -70,7 +70,7 @@ def check_privilege(selection: Selection, project: Project) -> None:
         )
     if not selection.builds:
         return
-    asked = [task for task in selection.tasks if task.partition(":")[0] in (*_for_root(), "bundle")]
+    asked = [task for task in selection.tasks if task.partition(":")[0] in (*_for_root(), "bundle", "trace")]
     if not asked:
         return
     # An out/ of this user would be refused to root.

@@ -104,6 +104,13 @@ class Selection:
         asked = [task for task in self.tasks if not smoke or task.partition(":")[0] == "smoke"]
         return any(_bundle(task) in ("", bundle) for task in asked)
 
+    def traces(self, bundle: str) -> bool:
+        """True when doit may come to the task that traces this bundle, which no other task leads to."""
+        if not self.runs:
+            return True
+        asked = [task for task in self.tasks if task.partition(":")[0] == "trace" or "*" in task]
+        return any("*" in task or _bundle(task) in ("", bundle) for task in asked)
+
     def all_bundles(self, groups: Sequence[str]) -> bool:
         """True when all bundles are meant: no task is named, or a group of tasks is."""
         return self.builds and (not self.tasks or any(task in groups for task in self.tasks))

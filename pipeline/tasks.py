@@ -124,6 +124,14 @@ class Makefile:
             }
             yield from map(self._step, steps)
 
+    def trace(self) -> Iterator[Task]:
+        """A cell for each bundle and runtime that can be watched; a bundle's own is that of the first."""
+        yield self._group("trace", [f"trace:{b}" for b in self._within() if self.selection.traces(b)])
+        for bundle in filter(self.selection.traces, self.specs):
+            yield self._trace(bundle, f"trace:{bundle}", self.runtimes[0] if self.runtimes else "")
+            for runtime in self.runtimes:
+                yield self._trace(bundle, f"trace:{bundle}/{runtime}", runtime)
+
     # How tasks are done ----------------------------------------------------------------------
 
     def run_step(self, step: Step, fresh: Freshness) -> TaskFailed | None:
@@ -195,6 +203,24 @@ class Makefile:
             "doc": _DOCS[name],
         }
 
+    def _trace(self, bundle: str, task: str, runtime: str) -> Task:
+        def action() -> None:
+            if not runtime:
+                preflight.need_runtime()
+            from pipeline.learn.command import trace
+
+            trace(self.engine, bundle, runtime, lambda line: self.console.say(task, line))
+
+        return {
+            "basename": task,
+            "actions": [(self._act, [action])],
+            "task_dep": [f"spec:{bundle}"],
+            "uptodate": [False],
+            "clean": self.removals.cleaning(task),
+            "doc": f"{bundle}: {_DOCS['trace']}",
+            "io": {"capture": False},
+        }
+
     def _step(self, step: Step) -> Task:
         fresh = Freshness(self.engine, step)
         needs = [f"{stage}:{step.bundle}" for stage in step.stage.reads]
@@ -245,7 +271,8 @@ class Makefile:
         tasks: list[str] = []
         if self.selection.tasks:
             tasks = [step.task for name in self.specs for step in self.steps(name)]
-            tasks += [f"{kind}:{name}" for kind in ("bundle", "smoke") for name in names]
+            tasks += [f"{kind}:{name}" for kind in ("bundle", "smoke", "trace") for name in names]
+            tasks += [f"trace:{name}/{runtime}" for name in names for runtime in self.runtimes]
         preflight.check_tasks(self.selection, tasks, str(self.project.root))
         preflight.check_privilege(self.selection, self.project)
         preflight.check_readable(self.selection, self.project)
@@ -306,4 +333,5 @@ _DOCS = {
     "validate": "judge without running",
     "smoke": "run for a moment, and prove it",
     "bundle": "build, up to validate",
+    "trace": "watch a run, and propose a seccomp profile of what it called",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -68,16 +68,25 @@ class Report:
         }
 
 
-def observe(container: Container, plan: Plan) -> Report:
+def observe(
+    container: Container,
+    plan: Plan,
+    *,
+    before_start: Callable[[Container], None] = lambda container: None,
+    look: Callable[[Container], list[Fact]] | None = None,
+) -> Report:
     """Run the container through its life and return all that was seen; it is gone afterwards.
 
-    Raises nothing for a container that fails: that is the report's `failure`.
+    `before_start` is called between create and start, `look` in the place of comparing it with its config
+    while it is ready; what they raise is raised here. Raises nothing for a container that fails: that is
+    the report's `failure`.
     """
     report = Report()
     begun = time.monotonic()
     try:
         with container:
-            _live(container, plan, report)
+            before_start(container)
+            _live(container, plan, report, look or _look)
             with _timed(report, "remove"):
                 container.close()
     except RuntimeRefused as refusal:
@@ -92,7 +101,7 @@ def observe(container: Container, plan: Plan) -> Report:
     return report
 
 
-def _live(container: Container, plan: Plan, report: Report) -> None:
+def _live(container: Container, plan: Plan, report: Report, look: Callable[[Container], list[Fact]]) -> None:
     container.start()
     with _timed(report, "ready"):
         report.ready = wait_until_ready(plan.check, container)
@@ -101,7 +110,7 @@ def _live(container: Container, plan: Plan, report: Report) -> None:
         return
     with _timed(report, "look"):
         try:
-            report.facts = _look(container)
+            report.facts = look(container)
         except (OSError, KeyError):
             # The kernel shows next to nothing of a process that has ended.
             if container.wait(_KILL_TIMEOUT_S) is None:

@@ -60,6 +60,7 @@ RANKS = {
     "clean": 6,
     "update": 6,
     "floor": 6,
+    "learn": 6,
     "doctor": 6,
     "report": 5,
     "selection": 5,

@@ -137,3 +137,14 @@ def test_what_may_run_and_what_may_write() -> None:
 def test_only_tasks_that_can_be_come_to_are_made(words: str, builds: bool, runs: bool) -> None:
     found = parse(words.split())
     assert (found.reaches("web", smoke=False), found.reaches("web", smoke=True)) == (builds, runs)
+
+
+def test_a_trace_is_reached_by_name_alone() -> None:
+    asked = parse(["trace:a/crun"])
+    assert (asked.traces("a"), asked.traces("b")) == (True, False)
+    assert asked.reaches("a", smoke=False)
+    assert not asked.reaches("a", smoke=True)
+    assert parse(["trace"]).traces("b")
+    assert parse(["list"]).traces("b")
+    assert not parse(["smoke:a"]).traces("a")
+    assert not parse([]).traces("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
@@ -16,6 +17,8 @@ from pipeline.trial import Plan, Report, log_note, observe
 from pipeline.work import Output, StageFailed
 
 if TYPE_CHECKING:
+    from pipeline.model.bundle import Bundle
+    from pipeline.paths import BundlePaths
     from pipeline.work import Work
 
 _NAMED = 5
@@ -27,9 +30,9 @@ def build(work: Work) -> Output:
     Raises StageFailed with what was not as it should be; `bundle-changed` or `missing-tool` before
     anything is started.
     """
-    _must_be_intact(work)
+    must_be_intact(work.name, work.paths)
     runtime = registry.get(work.runtime)
-    plan, log = _plan(work), work.work / f"{work.runtime}.log"
+    plan, log = plan_of(work.name, work.spec, work.facts("spec")), work.work / f"{work.runtime}.log"
     container = Container(
         runtime, work.paths.bundle, name=work.name, project=work.project, scratch=work.work, log=log
     )
@@ -66,15 +69,18 @@ def _result(report: Report, plan: Plan, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _plan(work: Work) -> Plan:
-    image = work.facts("spec")["image"]
-    stop = work.facts("spec")["stop_signal"]
+def plan_of(name: str, spec: Bundle, facts: Mapping[str, Any]) -> Plan:
+    """Return what to expect of a bundle; `facts` are those of the receipt of stage `spec`.
+
+    Raises PipelineError `bad-signal`.
+    """
+    image, stop = facts["image"], facts["stop_signal"]
     return Plan(
-        bundle=work.name,
-        check=choose(work.spec.healthcheck, image["healthcheck"], work.spec.ports, image["exposed_ports"]),
+        bundle=name,
+        check=choose(spec.healthcheck, image["healthcheck"], spec.ports, image["exposed_ports"]),
         stop_signal=stop,
         stop_number=signal_number(stop),
-        grace_s=work.spec.stop_grace_period,
+        grace_s=spec.stop_grace_period,
     )
 
 
@@ -94,20 +100,23 @@ def signal_number(name: str) -> int:
     raise PipelineError("bad-signal", f"`{name}` is no signal", hint="a name like SIGTERM, see signal(7)")
 
 
-def _must_be_intact(work: Work) -> None:
-    """The bundle must be what `unpack` and `spec` made, or the proof would be of something else."""
-    changed = changed_entries(work.paths.rootfs, work.paths.tree_record)
+def must_be_intact(name: str, paths: BundlePaths) -> None:
+    """The bundle must be what `unpack` and `spec` made, or the proof would be of something else.
+
+    Raises StageFailed `bundle-changed`.
+    """
+    changed = changed_entries(paths.rootfs, paths.tree_record)
     if changed:
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
-        raise _changed(work, f"rootfs/{', rootfs/'.join(changed[:_NAMED])}{more}", "unpack")
-    written = read_json(work.paths.receipt("spec"))["outputs"]["bundle/config.json"]
-    if written != f"sha256:{sha256_file(work.paths.config)}":
-        raise _changed(work, "config.json", "spec")
+        raise _changed(name, f"rootfs/{', rootfs/'.join(changed[:_NAMED])}{more}", "unpack")
+    written = read_json(paths.receipt("spec"))["outputs"]["bundle/config.json"]
+    if written != f"sha256:{sha256_file(paths.config)}":
+        raise _changed(name, "config.json", "spec")
 
 
-def _changed(work: Work, what: str, stage: str) -> StageFailed:
+def _changed(name: str, what: str, stage: str) -> StageFailed:
     return StageFailed(
         "bundle-changed",
-        f"{work.name}: the bundle is not as it was built: {what}",
-        hint=f"doit forget {stage}:{work.name} && doit   # makes it anew",
+        f"{name}: the bundle is not as it was built: {what}",
+        hint=f"doit forget {stage}:{name} && doit   # makes it anew",
     )
