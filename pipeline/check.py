@@ -155,7 +155,7 @@ def judged_for() -> tuple[HostFacts, tuple[str, ...]]:
             continue
         if found and version:
             host = host_facts(name, version, found_runtimes(_OWN, marks))
-            host = replace(host, floor=known_floor(_OWN, found, version))
+            host = replace(host, floor=known_floor(_OWN, found.name, marks[name]))
             return host, (f"judged for {name} {version}",)
     return host_facts("", ""), ("judged for no runtime, since neither runc nor crun is installed",)
 

@@ -65,7 +65,7 @@ def compiled(project: Project, word: str, capabilities: Collection[str] = ()) ->
     if word.startswith(_SYSTEMD):
         return _systemd(word)
     if "/" in word or word.endswith((".json", ".yaml", ".yml")):
-        return _file(Path(word), word)
+        return _file(project, Path(word), word)
     revision, colon, name = word.rpartition(":")
     if colon:
         return _revision(project, word, revision, name)
@@ -114,12 +114,14 @@ def _systemd(word: str) -> Compiled:
     return _made(word, f"{group} of {builtin.SYSTEMD_SOURCE}", documents)
 
 
-def _file(path: Path, shown: str) -> Compiled:
+def _file(project: Project, path: Path, shown: str) -> Compiled:
     if path.suffix != ".json":
         beside = sources_in(path.parent)
         own = read_source(path, shown, follow=True)
         known = (path.stem, *beside)
-        sources = Sources(known, lambda name: own if name == path.stem else beside[name], beside.floors)
+        # A source on its way to specs/ is compared as it would be built there.
+        floors = beside.floors or read_floors(project.floors)
+        sources = Sources(known, lambda name: own if name == path.stem else beside[name], floors)
         return _source(shown, shown, sources, path.stem)
     content = read_source(path, shown, follow=True)
     try:
