@@ -425,7 +425,7 @@ OBSERVED: dict[str, Look] = {
     "crun-time-offsets-refused": time_offsets_refused,
     "crun-duplicate-keys-last": last_key_taken,
 }
-_NOT_PACKAGED = "youki is in no distribution's packages; seen by hand with 0.7.0 of crates.io"
+_NOT_PACKAGED = "youki is in no distribution's packages; seen by hand with 0.7.0"
 _NO_ADAPTER = "runsc is not set up by ./bootstrap; seen by hand with Debian's 20221219 and 20240729"
 _NO_KVM = "Kata needs KVM, a guest image and containerd; its rows are read, not seen"
 UNOBSERVED = {

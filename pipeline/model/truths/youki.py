@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.model.truths.nouns import Effect, Truth
 
-_MEASURED = "measured: youki 0.7.0 of crates.io, built with v1, v2 and seccomp"
+_MEASURED = "measured: youki 0.7.0, built with v1, v2 and seccomp"
 
 YOUKI = (
     Truth(
@@ -13,7 +13,7 @@ YOUKI = (
         "always",
         Effect.DIFFERS,
         "as `cargo install youki` builds it has neither cgroups nor seccomp",
-        "measured: youki 0.7.0 of crates.io, built without features, refuses every container",
+        "measured: youki 0.7.0, built without features, refuses every container",
         mend="cargo install youki --features v1,v2,systemd,seccomp",
     ),
     Truth(
